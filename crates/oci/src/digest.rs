@@ -234,7 +234,19 @@ mod tests {
         let upper = ABC.replace("ba78", "BA78");
         let long = format!("{ABC}0");
         let newline = format!("{ABC}\n");
-        for text in ["", ":", "sha256", "sha256:", "sha256:..", "sha256:%2e%2e", "md5:00", &upper, &long, &newline, &ABC[7..]] {
+        for text in [
+            "",
+            ":",
+            "sha256",
+            "sha256:",
+            "sha256:..",
+            "sha256:%2e%2e",
+            "md5:00",
+            &upper,
+            &long,
+            &newline,
+            &ABC[7..],
+        ] {
             assert!(text.parse::<Digest>().is_err(), "{text:?}");
         }
         assert_eq!(ABC.parse::<Digest>().map(|digest| digest.to_string()).as_deref(), Ok(ABC));
