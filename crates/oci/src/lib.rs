@@ -9,6 +9,7 @@ mod descriptor;
 mod digest;
 mod document;
 mod error_code;
+pub mod go_json;
 mod id;
 mod manifest;
 pub mod media_type;
