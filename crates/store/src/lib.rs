@@ -1,1 +1,48 @@
-#![doc = "placeholder"]
+//! Docker's data root on disk: layers, images, their names, and what is known about their blobs.
+//!
+//! Promise: a root that this crate wrote opens in dockerd 20.10 to 29, and a root that dockerd wrote opens here. Things
+//! are created bottom up and deleted top down; a name appears only when all that it names is durable. Any number of
+//! processes may use one root at once, and be killed at any moment; what they leave behind is found.
+//! Not here: tar, HTTP, async, the meaning of a config beyond its layers.
+//!
+//! Long work holds leases, short commits take one exclusive lock, and nothing is remembered between two calls.
+
+mod distribution;
+mod downloads;
+mod durable;
+mod go_json;
+mod images;
+mod layers;
+mod layout;
+mod lease;
+mod lock;
+mod mounts;
+mod open;
+mod random;
+mod reach;
+mod references;
+mod sweep;
+
+pub use distribution::{DistributionError, PushCredentials, V2Metadata, parse_v2_metadata};
+pub use downloads::{BlobClaim, ClaimError, Download};
+pub use durable::DiskError;
+pub use images::{
+    Image, ImageError, ImageMetadataError, PutImage, PutImageError, RemoveImageError, RemovedImage,
+    ResolveError,
+};
+pub use layers::{
+    BeginLayerError, FinishLayerError, FinishedLayer, HeldLayer, HoldError, LAYERS_MAX, Layer, LayerDamage,
+    LayerError, LayerWriter, OverlayPaths, PublishError, PublishedLayers,
+};
+pub use lock::AccessError;
+pub use mounts::Mount;
+pub use open::{Access, OpenError, OpenOptions};
+pub use references::{ChangeReferencesError, Name, ReferenceChange, References, ReferencesError};
+
+/// An open data root. Methods may be called from several threads at once.
+#[derive(Debug)]
+pub struct Store {
+    layout: layout::Layout,
+    access: Access,
+    docker: lock::DockerGuard,
+}

@@ -1,0 +1,315 @@
+//! Every change of the disk: creating, writing, syncing, renaming, removing.
+//!
+//! Promise: a file written by [`Batch`] or [`replace`] has its whole content under its name or is not there, also
+//! after a power cut; modes are exact whatever the umask is.
+//! Not here: what the files mean.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+/// A system call on the store's disk that failed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("could not {action} {}", path.display())]
+pub struct DiskError {
+    /// What was tried, as a verb: `read`, `rename`.
+    pub action: &'static str,
+    /// The file or directory.
+    pub path: PathBuf,
+    /// What the system said.
+    pub source: Arc<io::Error>,
+}
+
+impl DiskError {
+    pub(crate) fn new(action: &'static str, path: &Path, source: impl Into<io::Error>) -> DiskError {
+        DiskError { action, path: path.to_owned(), source: Arc::new(source.into()) }
+    }
+
+    /// Returns the kind of the system's error.
+    pub fn kind(&self) -> io::ErrorKind {
+        self.source.kind()
+    }
+}
+
+type Result<T, E = DiskError> = std::result::Result<T, E>;
+
+/// Files that become visible together, as near as a file system allows.
+///
+/// Each is written and synced below the staging directory first; only when all are on the disk does
+/// [`Batch::publish`] rename them, in the order they were staged, and sync the directories. Dropping it removes what
+/// was staged.
+pub(crate) struct Batch {
+    staging: PathBuf,
+    staged: Vec<Staged>,
+    published: usize,
+}
+
+struct Staged {
+    from: PathBuf,
+    to: PathBuf,
+}
+
+impl Batch {
+    pub(crate) fn new(staging: PathBuf) -> Batch {
+        Batch { staging, staged: Vec::new(), published: 0 }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.staged.is_empty()
+    }
+
+    /// Writes `content` for `to` without syncing it; the caller syncs the file system before it publishes.
+    pub(crate) fn stage_unsynced(&mut self, to: PathBuf, content: &[u8], mode: u32) -> Result<()> {
+        self.stage(to, content, mode).map(drop)
+    }
+
+    /// Writes `content` for `to` and syncs it.
+    pub(crate) fn stage_synced(&mut self, to: PathBuf, content: &[u8], mode: u32) -> Result<()> {
+        let file = self.stage(to, content, mode)?;
+        let path = &self.staged.last().expect("one was just staged").from;
+        file.sync_all().map_err(|source| DiskError::new("sync", path, source))
+    }
+
+    fn stage(&mut self, to: PathBuf, content: &[u8], mode: u32) -> Result<File> {
+        let from = self.staging.join(format!(".tmp-{}", crate::random::hex(16)));
+        // Noted first, so that a file whose write fails half way is removed as well.
+        self.staged.push(Staged { from: from.clone(), to });
+        create_file(&from, content, mode)
+    }
+
+    /// Makes all files visible, first staged first, and returns when the names are on the disk.
+    pub(crate) fn publish(mut self) -> Result<()> {
+        let mut directories: Vec<&Path> = Vec::new();
+        for staged in &self.staged {
+            rename(&staged.from, &staged.to)?;
+            self.published += 1;
+            let directory = staged.to.parent().expect("a target has a directory");
+            if !directories.contains(&directory) {
+                directories.push(directory);
+            }
+        }
+        directories.into_iter().try_for_each(sync_dir)
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        for staged in &self.staged[self.published..] {
+            // What stays is found by the next open.
+            let _ = remove_file(&staged.from);
+        }
+    }
+}
+
+/// Replaces the content of `to` in one step, durably.
+pub(crate) fn replace(staging: PathBuf, to: PathBuf, content: &[u8], mode: u32) -> Result<()> {
+    let mut batch = Batch::new(staging);
+    batch.stage_synced(to, content, mode)?;
+    batch.publish()
+}
+
+/// Creates `path`, which must not exist, with `content`; it is not synced.
+pub(crate) fn create_file(path: &Path, content: &[u8], mode: u32) -> Result<File> {
+    let mut file = create_open(path, mode)?;
+    file.write_all(content).map_err(|source| DiskError::new("write", path, source))?;
+    Ok(file)
+}
+
+/// Creates `path`, which must not exist, and returns it open for writing.
+pub(crate) fn create_open(path: &Path, mode: u32) -> Result<File> {
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .map_err(|source| DiskError::new("create", path, source))?;
+    // The umask may have taken bits away.
+    file.set_permissions(fs::Permissions::from_mode(mode))
+        .map_err(|source| DiskError::new("set the mode of", path, source))?;
+    Ok(file)
+}
+
+/// Writes `content` to `path`, whatever was there; neither atomic nor synced, for files below unpublished names.
+pub(crate) fn overwrite_unpublished(path: &Path, content: &[u8], mode: u32) -> Result<()> {
+    remove_file(path)?;
+    create_file(path, content, mode).map(drop)
+}
+
+/// Creates the directory `path`, which must not exist.
+pub(crate) fn create_dir(path: &Path, mode: u32) -> Result<()> {
+    fs::create_dir(path).map_err(|source| DiskError::new("create", path, source))?;
+    set_mode(path, mode)
+}
+
+/// Creates the directory `path` unless it is there; an existing one keeps its mode.
+pub(crate) fn ensure_dir(path: &Path, mode: u32) -> Result<()> {
+    match fs::create_dir(path) {
+        Ok(()) => set_mode(path, mode),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(source) => Err(DiskError::new("create", path, source)),
+    }
+}
+
+pub(crate) fn set_mode(path: &Path, mode: u32) -> Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+        .map_err(|source| DiskError::new("set the mode of", path, source))
+}
+
+pub(crate) fn symlink(target: &str, path: &Path) -> Result<()> {
+    std::os::unix::fs::symlink(target, path).map_err(|source| DiskError::new("create", path, source))
+}
+
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).map_err(|source| DiskError::new("rename to", to, source))
+}
+
+/// Makes the names in a directory durable.
+pub(crate) fn sync_dir(path: &Path) -> Result<()> {
+    File::open(path)
+        .and_then(|directory| directory.sync_all())
+        .map_err(|source| DiskError::new("sync", path, source))
+}
+
+/// Writes everything of the file systems that hold `paths` to the disk, each file system once.
+pub(crate) fn sync_filesystems(paths: &[&Path]) -> Result<()> {
+    let mut synced = Vec::new();
+    for path in paths {
+        let directory = File::open(path).map_err(|source| DiskError::new("open", path, source))?;
+        let device = directory.metadata().map_err(|source| DiskError::new("read", path, source))?.dev();
+        if !synced.contains(&device) {
+            rustix::fs::syncfs(&directory).map_err(|source| DiskError::new("sync", path, source))?;
+            synced.push(device);
+        }
+    }
+    Ok(())
+}
+
+/// Removes the file or symlink `path`; says whether it was there.
+pub(crate) fn remove_file(path: &Path) -> Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(DiskError::new("remove", path, source)),
+    }
+}
+
+/// Removes the tree below `path`; several processes may remove the same tree at once.
+pub(crate) fn remove_tree(path: &Path) -> Result<()> {
+    let failed = match remove_tree_once(path) {
+        Ok(()) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            // Without root's rights, a directory of a layer may deny its owner the way in.
+            open_up(path);
+            remove_tree_once(path)
+        }
+        // Another remover emptied a directory, or filled it no longer, between two of our calls.
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => remove_tree_once(path),
+        Err(error) => Err(error),
+    };
+    failed.map_err(|source| DiskError::new("remove", path, source))
+}
+
+fn remove_tree_once(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+fn open_up(path: &Path) {
+    let Ok(metadata) = fs::symlink_metadata(path) else { return };
+    if !metadata.is_dir() {
+        return;
+    }
+    let _ = fs::set_permissions(path, fs::Permissions::from_mode(0o700));
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        open_up(&entry.path());
+    }
+}
+
+/// Sums the sizes of everything below `path`, each inode once; what cannot be read counts nothing.
+pub(crate) fn tree_size_bytes(path: &Path) -> u64 {
+    let mut seen = std::collections::HashSet::new();
+    let mut waiting = vec![path.to_owned()];
+    let mut size_bytes = 0;
+    while let Some(path) = waiting.pop() {
+        let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
+        if metadata.is_dir() {
+            waiting.extend(fs::read_dir(&path).into_iter().flatten().flatten().map(|entry| entry.path()));
+        } else if metadata.nlink() == 1 || seen.insert((metadata.dev(), metadata.ino())) {
+            size_bytes += metadata.len();
+        }
+    }
+    size_bytes
+}
+
+/// Reads a file; `None` when it or a directory on the way is not there.
+pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>> {
+    match read_once(path) {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if is_absence(&error) => Ok(None),
+        Err(source) => Err(DiskError::new("read", path, source)),
+    }
+}
+
+/// Three system calls for the small files of which a store has thousands.
+fn read_once(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let mut buffer = [0; 4096];
+    let mut length = 0;
+    while length < buffer.len() {
+        match file.read(&mut buffer[length..]) {
+            // A short read of a regular file is its end, but asking again costs little next to being wrong.
+            Ok(0) => return Ok(buffer[..length].to_vec()),
+            Ok(count) => length += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let mut content = buffer.to_vec();
+    file.read_to_end(&mut content)?;
+    Ok(content)
+}
+
+fn is_absence(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(Errno::NOTDIR.raw_os_error())
+}
+
+/// Lists the names in a directory, in the order of the directory; an absent directory is empty.
+///
+/// Names that are not UTF-8 are left out: neither Docker nor Shale makes any.
+pub(crate) fn names(path: &Path) -> Result<Vec<String>> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if is_absence(&error) => return Ok(Vec::new()),
+        Err(source) => return Err(DiskError::new("list", path, source)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|source| DiskError::new("list", path, source))?;
+        names.extend(entry.file_name().into_string());
+    }
+    Ok(names)
+}
+
+/// Reads a symlink's target; `None` when there is no symlink of that name.
+pub(crate) fn read_link(path: &Path) -> Result<Option<PathBuf>> {
+    match fs::read_link(path) {
+        Ok(target) => Ok(Some(target)),
+        Err(error) if is_absence(&error) || error.kind() == io::ErrorKind::InvalidInput => Ok(None),
+        Err(source) => Err(DiskError::new("read", path, source)),
+    }
+}
+
+/// Returns what `lstat` says; `None` when there is nothing.
+pub(crate) fn metadata(path: &Path) -> Result<Option<fs::Metadata>> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error) if is_absence(&error) => Ok(None),
+        Err(source) => Err(DiskError::new("read", path, source)),
+    }
+}

@@ -1,0 +1,98 @@
+//! Deleting layers: first the name, in one step, then what it named.
+
+use std::path::PathBuf;
+
+use rustix::mount::UnmountFlags;
+use shale_oci::ChainId;
+
+use super::read;
+use crate::durable::{self, DiskError};
+use crate::layout::{self, Layout, REMOVING_SUFFIX};
+use crate::random;
+
+/// A layer that has lost its name; [`finish_removals`] deletes its files, without any lock.
+#[must_use = "the layer's files are still there"]
+#[derive(Debug)]
+pub(crate) struct Removal {
+    renamed: PathBuf,
+}
+
+/// Takes the name off a layer. The caller holds the commit lock and syncs the directory.
+pub(crate) fn begin_removal(layout: &Layout, chain: ChainId) -> Result<Removal, DiskError> {
+    let renamed = layout.layer_removing(chain, &random::hex(32));
+    durable::rename(&layout.layer(chain), &renamed)?;
+    Ok(Removal { renamed })
+}
+
+/// Lists the layers that a process, ours or a dockerd, began to delete and did not finish.
+pub(crate) fn unfinished(layout: &Layout) -> Result<Vec<Removal>, DiskError> {
+    let directory = layout.layers();
+    let names = durable::names(&directory)?;
+    let unfinished = names.iter().filter(|name| name.ends_with(REMOVING_SUFFIX));
+    Ok(unfinished.map(|name| Removal { renamed: directory.join(name) }).collect())
+}
+
+impl Removal {
+    pub(crate) fn name(&self) -> String {
+        self.renamed.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// Returns the `overlay2` directory that goes with the layer, if its name can be read.
+    pub(crate) fn cache_id(&self) -> Result<Option<String>, DiskError> {
+        let content = durable::read(&self.renamed.join("cache-id"))?;
+        let text = content.and_then(|content| Some(std::str::from_utf8(&content).ok()?.trim().to_owned()));
+        Ok(text.filter(|text| layout::is_cache_id(text)))
+    }
+}
+
+/// Deletes the files of layers without a name. Other processes may be at the same ones.
+pub(crate) fn finish_removals(layout: &Layout, removals: Vec<Removal>) -> Result<(), DiskError> {
+    if removals.is_empty() {
+        return Ok(());
+    }
+    let in_use = cache_ids(layout)?;
+    for removal in removals {
+        if let Some(cache_id) = removal.cache_id()?
+            && !in_use.contains(&cache_id)
+        {
+            remove_directory(layout, &cache_id)?;
+        }
+        durable::remove_tree(&removal.renamed)?;
+    }
+    Ok(())
+}
+
+/// Lists the `overlay2` directories that layers with a name use, loadable layers or not.
+pub(crate) fn cache_ids(layout: &Layout) -> Result<std::collections::HashSet<String>, DiskError> {
+    let mut cache_ids = std::collections::HashSet::new();
+    for chain in read::chains(layout)? {
+        if let Some(content) = durable::read(&layout.layer(chain).join("cache-id"))?
+            && let Ok(text) = std::str::from_utf8(&content)
+        {
+            cache_ids.insert(text.trim().to_owned());
+        }
+    }
+    Ok(cache_ids)
+}
+
+/// Deletes an `overlay2` directory and its short name.
+pub(crate) fn remove_directory(layout: &Layout, cache_id: &str) -> Result<(), DiskError> {
+    let directory = layout.cache(cache_id);
+    if let Some(link) = read::read_link_id(layout, cache_id)? {
+        remove_link(layout, &link, cache_id)?;
+    }
+    // A daemon that was killed while it saved an image leaves a mount behind, and a mount point cannot be removed.
+    let _ = rustix::mount::unmount(&directory.join("merged"), UnmountFlags::DETACH);
+    durable::remove_tree(&directory)
+}
+
+/// Deletes the short name `link`, unless it belongs to another directory by now.
+pub(crate) fn remove_link(layout: &Layout, link: &str, cache_id: &str) -> Result<(), DiskError> {
+    let path = layout.link(link);
+    match durable::read_link(&path)? {
+        Some(target) if target.as_os_str() == layout::link_target(cache_id).as_str() => {
+            durable::remove_file(&path).map(drop)
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,60 @@
+//! Containers' layers: `layerdb/mounts`, read only.
+//!
+//! Promise: what a container stands on is known, so that nothing deletes it.
+
+use shale_oci::ChainId;
+
+use crate::Store;
+use crate::durable::{self, DiskError};
+use crate::layers;
+use crate::layout::{self, Layout};
+
+/// The layers of one container, or of a copy step of Docker's classic builder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// Name of the directory: the container's id.
+    pub name: String,
+    /// Name of the writable directory below `overlay2/`; `None` when the file is damaged.
+    pub mount_id: Option<String>,
+    /// Name of the init directory below `overlay2/`; builder mounts have none.
+    pub init_id: Option<String>,
+    /// The top layer of the container's image; `None` for an empty image.
+    pub parent: Option<ChainId>,
+    /// Whether a file of it cannot be read, so that the directories it needs are not known.
+    pub is_damaged: bool,
+}
+
+impl Store {
+    /// Returns what containers stand on, in the order of their names.
+    ///
+    /// # Errors
+    /// [`DiskError`] when a directory or file cannot be read.
+    pub fn mounts(&self) -> Result<Vec<Mount>, DiskError> {
+        read(&self.layout)
+    }
+}
+
+pub(crate) fn read(layout: &Layout) -> Result<Vec<Mount>, DiskError> {
+    let directory = layout.mounts();
+    let mut names = durable::names(&directory)?;
+    names.sort_unstable();
+    let mut mounts = Vec::with_capacity(names.len());
+    for name in names {
+        let file = |file: &str| durable::read(&directory.join(&name).join(file));
+        let id = |content: Option<Vec<u8>>| {
+            String::from_utf8(content?)
+                .ok()
+                .map(|id| id.trim().to_owned())
+                .filter(|id| layout::is_cache_id(id))
+        };
+        let (mount_file, init_file, parent_file) = (file("mount-id")?, file("init-id")?, file("parent")?);
+        let has_init = init_file.is_some();
+        let mount_id = id(mount_file);
+        let init_id = id(init_file);
+        let parent = parent_file.as_deref().and_then(layers::parse_trimmed);
+        let is_damaged =
+            mount_id.is_none() || has_init != init_id.is_some() || parent_file.is_some() != parent.is_some();
+        mounts.push(Mount { name, mount_id, init_id, parent, is_damaged });
+    }
+    Ok(mounts)
+}

@@ -1,0 +1,57 @@
+//! Removing what killed processes left behind, each time a store is opened for writing.
+//!
+//! Promise: three directory listings when there is nothing to do; never touches what a living process works on.
+//! Not here: things that were whole once and are needed no longer; that is gc.
+
+use crate::durable::{self, DiskError};
+use crate::layers;
+use crate::layout::Layout;
+use crate::lease::{self, Lease, Purpose};
+use crate::lock;
+
+/// Removes the leftovers of dead processes, Shale's and dockerd's.
+pub(crate) fn sweep(layout: &Layout) -> Result<(), DiskError> {
+    // Listed before the leases: whatever is named by no lease then, belongs to nobody alive.
+    let staged = durable::names(&layout.staging())?;
+    let leases = lease::survey(&layout.leases())?;
+    if !leases.dead.is_empty() {
+        remove_unfinished_layers(layout, leases.dead)?;
+    }
+    let is_leased = |name: &String| {
+        leases.live.iter().any(|purpose| {
+            matches!(purpose, Purpose::NewLayer { write_set, .. } if *name == format!("write-set-{write_set}"))
+        })
+    };
+    if staged.iter().any(|name| !is_leased(name)) {
+        // Files are staged under the lock only, so while we have it those that are here are dead. A write set whose
+        // lease we did not see may have got its name and given the lease back since; then it is gone from here.
+        let _commit = lock::commit(layout)?;
+        for name in staged.iter().filter(|name| !is_leased(name)) {
+            durable::remove_tree(&layout.staging().join(name))?;
+        }
+    }
+    let removals = layers::unfinished(layout)?;
+    layers::finish_removals(layout, removals)
+}
+
+/// Removes the layers that dead processes were unpacking.
+pub(crate) fn remove_unfinished_layers(
+    layout: &Layout,
+    dead: Vec<(Option<Purpose>, Lease)>,
+) -> Result<(), DiskError> {
+    let mut published = None;
+    for (purpose, lease) in dead {
+        if let Some(Purpose::NewLayer { cache_id, link, write_set }) = purpose {
+            let published = match &published {
+                Some(published) => published,
+                None => published.insert(layers::cache_ids(layout)?),
+            };
+            // Killed between the rename and the change of the lease: the layer is whole.
+            if !published.contains(&cache_id) {
+                layers::remove_parts(layout, &cache_id, &link, write_set)?;
+            }
+        }
+        lease.bury()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,220 @@
+//! Layers from their first byte to their name, and back.
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use shale_oci::ChainId;
+use shale_store::{Access, OpenError, OpenOptions, PublishError, RemoveImageError, Store};
+
+use crate::fixture::{Tar, chains, config, open, store_image};
+
+/// Lists everything below the root with modes, without what Shale alone keeps there.
+fn tree(root: &Path) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut waiting = vec![root.to_owned()];
+    while let Some(path) = waiting.pop() {
+        let metadata = fs::symlink_metadata(&path).unwrap();
+        let name = path.strip_prefix(root).unwrap().display().to_string();
+        if name == "shale" {
+            continue;
+        }
+        lines.push(format!("{:o} {name}", metadata.permissions().mode() & 0o7777));
+        if metadata.is_dir() {
+            waiting.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+    }
+    lines.sort();
+    lines
+}
+
+#[test]
+fn an_image_of_three_layers_has_docker_s_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("root");
+    let store = open(&root);
+    let layers = ["a", "b", "c"].map(Tar::of);
+    let id = store_image(&store, &layers, "app", "app:1");
+    let image = store.image(id).unwrap().unwrap();
+    assert_eq!(image.config, config(&layers).as_bytes());
+    assert_eq!(image.size_bytes(), 18);
+    assert_eq!(image.layers.iter().map(|layer| layer.chain_id).collect::<Vec<_>>(), chains(&layers));
+
+    let mode = |path: &str| fs::symlink_metadata(root.join(path)).unwrap().permissions().mode() & 0o7777;
+    let text = |path: &str| fs::read_to_string(root.join(path)).unwrap();
+    // The table of the data root's reference, section 0.
+    assert_eq!(mode(""), 0o710);
+    assert_eq!(mode("image/overlay2/repositories.json"), 0o600);
+    assert_eq!(mode("image/overlay2/layerdb/sha256"), 0o755);
+    assert_eq!(
+        text("image/overlay2/repositories.json"),
+        format!("{{\"Repositories\":{{\"app\":{{\"app:1\":\"{id}\"}}}}}}")
+    );
+    let links: Vec<_> = image.layers.iter().map(|layer| store.layer_link(layer).unwrap().unwrap()).collect();
+    for (index, layer) in image.layers.iter().enumerate() {
+        let layerdb = format!("image/overlay2/layerdb/sha256/{}", layer.chain_id.hex());
+        let overlay = format!("overlay2/{}", layer.cache_id);
+        assert_eq!(mode(&layerdb), 0o700);
+        for file in ["diff", "size", "cache-id", "tar-split.json.gz"] {
+            assert_eq!(mode(&format!("{layerdb}/{file}")), 0o644, "{file}");
+        }
+        assert_eq!(text(&format!("{layerdb}/size")), "6");
+        assert_eq!(text(&format!("{layerdb}/diff")), layers[index].diff_id().to_string());
+        assert_eq!(mode(&overlay), 0o710);
+        assert_eq!(mode(&format!("{overlay}/diff")), 0o755);
+        assert_eq!(mode(&format!("{overlay}/link")), 0o644);
+        let lower: Vec<_> = links[..index].iter().rev().map(|link| format!("l/{link}")).collect();
+        match index {
+            0 => {
+                assert!(!root.join(&overlay).join("lower").exists());
+                assert!(!root.join(&overlay).join("work").exists());
+                assert!(!root.join(&layerdb).join("parent").exists());
+            }
+            _ => {
+                assert_eq!(text(&format!("{overlay}/lower")), lower.join(":"));
+                assert_eq!(mode(&format!("{overlay}/lower")), 0o644);
+                assert_eq!(mode(&format!("{overlay}/work")), 0o700);
+                assert_eq!(text(&format!("{layerdb}/parent")), image.layers[index - 1].chain_id.to_string());
+            }
+        }
+        assert_eq!(root.join(&overlay).join("committed").exists(), index < 2);
+        let header = fs::read(root.join(&layerdb).join("tar-split.json.gz")).unwrap();
+        assert_eq!(header[..10], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff]);
+        let mut tar_split = String::new();
+        store.open_tar_split(layer).unwrap().read_to_string(&mut tar_split).unwrap();
+        assert_eq!(tar_split.lines().count(), 3);
+        store.check_layer(layer).unwrap();
+    }
+    let paths = store.overlay_paths(&image.layers[2]).unwrap();
+    assert_eq!(paths.lower, [1, 0].map(|index| store.layer_diff_path(&image.layers[index])));
+    assert_eq!(fs::read_dir(root.join("shale/leases")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(root.join("image/overlay2/layerdb/tmp")).unwrap().count(), 0);
+}
+
+#[test]
+fn dropped_layers_and_removed_images_leave_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let empty = tree(directory.path());
+    drop(store.begin_layer().unwrap());
+    drop(Tar::of("a").finish(&store));
+    assert_eq!(tree(directory.path()), empty);
+
+    let layers = ["a", "b"].map(Tar::of);
+    let id = store_image(&store, &layers, "app", "app:1");
+    assert!(matches!(store.remove_image(id), Err(RemoveImageError::Referenced(_))));
+    assert_eq!(store.remove_reference("app", "app:1").unwrap(), Some(id));
+    let removed = store.remove_image(id).unwrap();
+    assert_eq!(removed.layers, chains(&layers).into_iter().rev().collect::<Vec<_>>());
+    let mut left = tree(directory.path());
+    left.retain(|line| line != "600 image/overlay2/repositories.json");
+    assert_eq!(left, empty);
+}
+
+#[test]
+fn layers_that_another_image_or_a_hold_needs_stay() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let below = ["a"].map(Tar::of);
+    let both = ["a", "b"].map(Tar::of);
+    let lower = store_image(&store, &below, "lower", "lower:1");
+    let base = store.hold_layer(chains(&below)[0]).unwrap().unwrap();
+    let published = store.publish_layers(Some(base.chain_id), vec![both[1].finish(&store)]).unwrap();
+    let upper = store.put_image(config(&both).as_bytes(), Default::default()).unwrap();
+    drop((published, base));
+
+    store.remove_reference("lower", "lower:1").unwrap();
+    assert_eq!(store.remove_image(lower).unwrap().layers, []);
+    let held = store.hold_layer(chains(&both)[1]).unwrap().unwrap();
+    assert_eq!(store.remove_image(upper).unwrap().layers, []);
+    assert_eq!(store.layers().unwrap().len(), 2);
+    drop(held);
+}
+
+#[test]
+fn a_layer_that_somebody_else_published_is_taken() {
+    let directory = tempfile::tempdir().unwrap();
+    let (ours, theirs) = (open(directory.path()), open(directory.path()));
+    let layers = ["a", "b"].map(Tar::of);
+    let finished: Vec<_> = layers.iter().map(|tar| tar.finish(&ours)).collect();
+    let first = theirs.publish_layers(None, vec![layers[0].finish(&theirs)]).unwrap();
+    let second = ours.publish_layers(None, finished).unwrap();
+    assert_eq!(first[0], second[0]);
+    ours.check_layer(&second[1]).unwrap();
+    assert_eq!(fs::read_dir(directory.path().join("overlay2")).unwrap().count(), 3);
+}
+
+#[test]
+fn a_broken_directory_of_the_name_is_replaced_and_layers_above_stay_sound() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let layers = ["a", "b"].map(Tar::of);
+    let id = store_image(&store, &layers, "app", "app:1");
+    let chain = chains(&layers)[0];
+    fs::remove_file(directory.path().join("image/overlay2/layerdb/sha256").join(chain.hex()).join("size"))
+        .unwrap();
+    assert!(store.find_layer(chain).is_err());
+    assert!(store.hold_layer(chain).unwrap_err().is_damage());
+    let repaired = store.publish_layers(None, vec![layers[0].finish(&store)]).unwrap();
+    let image = store.image(id).unwrap().unwrap();
+    assert_eq!(image.layers[0], repaired[0]);
+    for layer in &image.layers {
+        store.check_layer(layer).unwrap();
+    }
+    assert_eq!(fs::read_dir(directory.path().join("overlay2")).unwrap().count(), 3);
+    assert_eq!(fs::read_dir(directory.path().join("overlay2/l")).unwrap().count(), 2);
+    assert_eq!(store.layers().unwrap().len(), 2);
+}
+
+#[test]
+fn more_than_125_layers_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let layers: Vec<_> = (0..126).map(|number| Tar::of(&format!("f{number}"))).collect();
+    let finished = layers.iter().map(|tar| tar.finish(&store)).collect();
+    assert!(matches!(store.publish_layers(None, finished), Err(PublishError::MaxDepth)));
+    assert_eq!(fs::read_dir(directory.path().join("overlay2")).unwrap().count(), 1);
+    let finished = layers[..125].iter().map(|tar| tar.finish(&store)).collect();
+    assert_eq!(store.publish_layers(None, finished).unwrap().len(), 125);
+    assert_eq!(store.chain(chains(&layers[..125])[124]).unwrap().unwrap().len(), 125);
+}
+
+#[test]
+fn an_image_without_its_layers_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let layers = ["a"].map(Tar::of);
+    let error = store.put_image(config(&layers).as_bytes(), Default::default()).unwrap_err();
+    assert!(error.to_string().contains("layer does not exist"), "{error}");
+    assert_eq!(store.image_ids().unwrap(), []);
+    let missing = shale_oci::ImageId::new(shale_oci::Digest::sha256(b""));
+    assert!(store.tag("a", "a:1", missing).is_err());
+    assert!(store.find_layer(ChainId::bottom(layers[0].diff_id())).unwrap().is_none());
+}
+
+#[test]
+fn roots_that_are_not_ours_are_refused_with_a_reason() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = |root: &Path| {
+        Store::open(root, OpenOptions { create: true, access: Access::Write }).map(drop).unwrap_err()
+    };
+    let with = |name: &str, path: &str| {
+        let root = directory.path().join(name);
+        fs::create_dir_all(root.join(path)).unwrap();
+        root
+    };
+    assert!(matches!(open(&with("btrfs", "btrfs/subvolumes")), OpenError::OtherDrivers { .. }));
+    let containerd = "containerd/daemon/io.containerd.snapshotter.v1.overlayfs/snapshots/1";
+    assert!(matches!(open(&with("containerd", containerd)), OpenError::ContainerdImageStore(_)));
+    for content in ["", "null", "{\"Repositories\":{"] {
+        let root = with("names", "image/overlay2");
+        fs::write(root.join("image/overlay2/repositories.json"), content).unwrap();
+        let error = open(&root);
+        assert!(matches!(error, OpenError::References(_)), "{error}");
+        assert!(error.to_string().contains("repositories.json is damaged"), "{error}");
+    }
+    let missing =
+        Store::open(&directory.path().join("missing"), OpenOptions { create: false, access: Access::Write });
+    assert!(matches!(missing, Err(OpenError::Missing(_))));
+}
