@@ -1,0 +1,300 @@
+//! One request to one origin, and reading what comes back within bounds of time and size.
+//!
+//! Promise: no cookie, no automatic redirect, no automatic decoding; an answer whose length is ambiguous is refused.
+//! Not here: credentials, retries, the meaning of a status.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, Method};
+use reqwest::{Response, Url};
+
+use crate::endpoint::Endpoint;
+use crate::error::{NetworkError, NetworkFault, RequestError};
+use crate::options::{ClientOptions, Proxies};
+use crate::origin::{Origin, Scheme};
+use crate::tls::{self, Trust};
+
+/// How long an insecure registry may take to show that it speaks TLS, before plain http is tried.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Idle connections are closed after this time, before most servers and proxies do.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+
+/// Connections, by the origin they go to.
+pub(crate) struct Transport {
+    options: ClientOptions,
+    clients: Mutex<HashMap<(Origin, Origin), reqwest::Client>>,
+    /// What plain-or-TLS registries turned out to be.
+    located: Mutex<HashMap<String, Origin>>,
+    reached: Mutex<HashSet<String>>,
+}
+
+impl Transport {
+    pub(crate) fn new(options: ClientOptions) -> Transport {
+        Transport { options, clients: Mutex::default(), located: Mutex::default(), reached: Mutex::default() }
+    }
+
+    pub(crate) fn options(&self) -> &ClientOptions {
+        &self.options
+    }
+
+    /// Returns whether this host has ever answered.
+    pub(crate) fn has_reached(&self, host: &str) -> bool {
+        self.reached.lock().unwrap_or_else(PoisonError::into_inner).contains(host)
+    }
+
+    /// Returns where the endpoint is: https if it answers so, else http if that is allowed.
+    ///
+    /// What was found once stays: a registry that spoke TLS is never asked without.
+    pub(crate) async fn locate(&self, endpoint: &Endpoint) -> Result<Origin, RequestError> {
+        let [secure, plain] = match endpoint.candidates.as_slice() {
+            [secure, plain] => [secure, plain],
+            only => return Ok(only[0].clone()),
+        };
+        if let Some(found) = self.located.lock().unwrap_or_else(PoisonError::into_inner).get(&endpoint.name) {
+            return Ok(found.clone());
+        }
+        let mut found = None;
+        for origin in [secure, plain] {
+            let answer = self.send(origin, origin, Method::GET, origin.url("/v2/"), HeaderMap::new(), None);
+            match tokio::time::timeout(PROBE_TIMEOUT, answer).await {
+                // A plain server may take the TLS greeting for a request and answer that; the handshake then failed.
+                Ok(Ok(_)) => {
+                    found = Some(origin.clone());
+                    break;
+                }
+                Ok(Err(error @ RequestError::Certificates(_))) => return Err(error),
+                Ok(Err(_)) | Err(_) => {}
+            }
+        }
+        match found {
+            Some(found) => {
+                let mut located = self.located.lock().unwrap_or_else(PoisonError::into_inner);
+                located.insert(endpoint.name.clone(), found.clone());
+                Ok(found)
+            }
+            // Nobody there now: the request itself will say so, and the next one looks again.
+            None => Ok(plain.clone()),
+        }
+    }
+
+    /// Sends one request and returns the head of the answer.
+    pub(crate) async fn send(
+        &self,
+        home: &Origin,
+        origin: &Origin,
+        method: Method,
+        url: Url,
+        headers: HeaderMap,
+        body: Option<reqwest::Body>,
+    ) -> Result<Response, RequestError> {
+        let waited = self.options.timeouts.response;
+        let host = origin.authority();
+        match tokio::time::timeout(waited, self.send_untimed(home, origin, method, url, headers, body)).await
+        {
+            Ok(answer) => answer,
+            Err(_) => Err(RequestError::Timeout { host, waited }),
+        }
+    }
+
+    /// As [`Transport::send`], for a body that takes its time; the caller watches it.
+    pub(crate) async fn send_untimed(
+        &self,
+        home: &Origin,
+        origin: &Origin,
+        method: Method,
+        url: Url,
+        headers: HeaderMap,
+        body: Option<reqwest::Body>,
+    ) -> Result<Response, RequestError> {
+        let host = origin.authority();
+        let mut request = self.client(home, origin)?.request(method, url).headers(headers);
+        if let Some(body) = body {
+            request = request.body(body);
+        }
+        let response = request.send().await.map_err(|error| network_error(&host, error))?;
+        {
+            let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+            if !reached.contains(&host) {
+                reached.insert(host.clone());
+            }
+        }
+        let lengths = response.headers().get_all(CONTENT_LENGTH).iter().count();
+        if lengths > 1 || (lengths == 1 && response.headers().contains_key(TRANSFER_ENCODING)) {
+            return Err(RequestError::Malformed { host, what: "more than one length" });
+        }
+        Ok(response)
+    }
+
+    fn client(&self, home: &Origin, origin: &Origin) -> Result<reqwest::Client, RequestError> {
+        let key = (home.clone(), origin.clone());
+        if let Some(client) = self.clients.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(client.clone());
+        }
+        let client = self.build(home, origin)?;
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(clients.entry(key).or_insert(client).clone())
+    }
+
+    fn build(&self, home: &Origin, origin: &Origin) -> Result<reqwest::Client, RequestError> {
+        let options = &self.options;
+        let plain_loopback = origin.is_loopback() && !tls::has_authority(&options.certs_d, origin);
+        let anyone = origin.scheme() == Scheme::Http || options.lists_insecure(origin) || plain_loopback;
+        let trust = if anyone { Trust::Anyone } else { Trust::Verify };
+        let tls = tls::config(&options.certs_d, home, origin, trust)?;
+        let mut builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            // As dockerd: several plain connections carry several layers better than one that they share, and every
+            // registry speaks it.
+            .http1_only()
+            .redirect(reqwest::redirect::Policy::none())
+            // Retries are counted in one place, and that is not there.
+            .retry(reqwest::retry::never())
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate()
+            .referer(false)
+            .user_agent(&options.user_agent)
+            .connect_timeout(options.timeouts.connect)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .tcp_nodelay(true);
+        match &options.proxies {
+            // Nobody's proxy can reach our loopback; Go's client makes the same exception.
+            _ if origin.is_loopback() => builder = builder.no_proxy(),
+            Proxies::None => builder = builder.no_proxy(),
+            Proxies::Environment => {}
+            Proxies::Configured { http, https, except } => {
+                let except = except.as_deref().and_then(reqwest::NoProxy::from_string);
+                let failed = |error| network_error(&origin.authority(), error);
+                builder = builder.no_proxy();
+                if let Some(url) = http {
+                    builder =
+                        builder.proxy(reqwest::Proxy::http(url).map_err(failed)?.no_proxy(except.clone()));
+                }
+                if let Some(url) = https {
+                    builder = builder.proxy(reqwest::Proxy::https(url).map_err(failed)?.no_proxy(except));
+                }
+            }
+        }
+        builder.build().map_err(|error| network_error(&origin.authority(), error))
+    }
+}
+
+/// Reads a body of at most `limit` bytes.
+pub(crate) async fn read_bounded(
+    transport: &Transport,
+    mut response: Response,
+    limit_bytes: u64,
+    host: &str,
+) -> Result<Bytes, RequestError> {
+    let too_large = || RequestError::TooLarge { host: host.to_owned(), limit_bytes };
+    if response.content_length().is_some_and(|length| length > limit_bytes) {
+        return Err(too_large());
+    }
+    let mut pace = Pace::new(transport.options());
+    let mut first = Bytes::new();
+    let mut whole: Option<BytesMut> = None;
+    while let Some(chunk) = next_chunk(&mut response, &mut pace, host).await? {
+        let length = whole.as_ref().map_or(first.len(), BytesMut::len) + chunk.len();
+        if length as u64 > limit_bytes {
+            return Err(too_large());
+        }
+        // Nearly every such body comes in one chunk, and then it is not copied.
+        match &mut whole {
+            Some(whole) => whole.extend_from_slice(&chunk),
+            None if first.is_empty() => first = chunk,
+            None => {
+                let mut joined = BytesMut::with_capacity(length);
+                joined.extend_from_slice(&first);
+                joined.extend_from_slice(&chunk);
+                whole = Some(joined);
+            }
+        }
+    }
+    Ok(whole.map_or(first, BytesMut::freeze))
+}
+
+/// Returns the next bytes of a body, none at its end.
+pub(crate) async fn next_chunk(
+    response: &mut Response,
+    pace: &mut Pace,
+    host: &str,
+) -> Result<Option<Bytes>, RequestError> {
+    let begin = Instant::now();
+    let chunk = match tokio::time::timeout(pace.stall, response.chunk()).await {
+        Err(_) => return Err(RequestError::Timeout { host: host.to_owned(), waited: pace.stall }),
+        Ok(chunk) => chunk.map_err(|error| network_error(host, error))?,
+    };
+    if let Some(chunk) = &chunk
+        && !pace.keeps(begin.elapsed(), chunk.len())
+    {
+        return Err(RequestError::Malformed {
+            host: host.to_owned(),
+            what: "too few bytes in too much time",
+        });
+    }
+    Ok(chunk)
+}
+
+/// Watches that a body comes with a least number of bytes a second. Only time spent waiting for it counts.
+pub(crate) struct Pace {
+    stall: Duration,
+    window: Duration,
+    rate_bytes_min: u64,
+    waited: Duration,
+    bytes: u64,
+}
+
+impl Pace {
+    pub(crate) fn new(options: &ClientOptions) -> Pace {
+        let timeouts = &options.timeouts;
+        Pace {
+            stall: timeouts.stall,
+            window: timeouts.rate_window,
+            rate_bytes_min: timeouts.rate_bytes_min,
+            waited: Duration::ZERO,
+            bytes: 0,
+        }
+    }
+
+    fn keeps(&mut self, waited: Duration, bytes: usize) -> bool {
+        self.waited += waited;
+        self.bytes += bytes as u64;
+        if self.waited < self.window {
+            return true;
+        }
+        let enough = self.bytes as f64 >= self.rate_bytes_min as f64 * self.waited.as_secs_f64();
+        self.waited = Duration::ZERO;
+        self.bytes = 0;
+        enough
+    }
+}
+
+/// Names the stage at which a connection failed.
+pub(crate) fn network_error(host: &str, error: reqwest::Error) -> RequestError {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    let mut protocol = false;
+    while let Some(current) = cause {
+        if let Some(hyper) = current.downcast_ref::<hyper::Error>() {
+            protocol |= hyper.is_parse() || hyper.is_parse_too_large();
+        }
+        cause = current.source();
+    }
+    let kind = if error.is_connect() {
+        NetworkFault::Connect
+    } else if protocol || error.is_builder() {
+        NetworkFault::Protocol
+    } else {
+        NetworkFault::Broken
+    };
+    // The URL may carry the signature of a storage service.
+    let source = NetworkError { kind, source: error.without_url().into() };
+    RequestError::Network { host: host.to_owned(), source }
+}
+
+/// Shared by all clones of a client.
+pub(crate) type SharedTransport = Arc<Transport>;
