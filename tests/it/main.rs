@@ -1,0 +1,3 @@
+//! The black-box suites: each promise of the program, judged by programs that are not ours.
+
+mod peers;

@@ -1,0 +1,13 @@
+//! The programs around Shale, each started on its own directory and loopback port.
+
+mod cutting_proxy;
+mod docker_registry;
+mod dockerd;
+mod shale;
+mod static_registry;
+
+pub use cutting_proxy::CuttingProxy;
+pub use docker_registry::{Access, DockerRegistry};
+pub use dockerd::{Dockerd, Options};
+pub use shale::Shale;
+pub use static_registry::{Body, StaticRegistry};

@@ -1,0 +1,80 @@
+//! The program under test.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::program::{Finished, run};
+
+/// The binary with one data root and a home of its own.
+#[derive(Debug, Clone)]
+pub struct Shale {
+    program: PathBuf,
+    data_root: PathBuf,
+    home: PathBuf,
+}
+
+impl Shale {
+    /// The program named by `SHALE_BIN` on `directory/root`, with `directory/home` as home.
+    ///
+    /// # Panics
+    /// When `SHALE_BIN` is not set: the message says what to run instead.
+    #[track_caller]
+    pub fn new(directory: &Path) -> Self {
+        Self::on_root(directory, &directory.join("root"))
+    }
+
+    /// The program on a data root that stands elsewhere.
+    #[track_caller]
+    pub fn on_root(directory: &Path, data_root: &Path) -> Self {
+        let program = std::env::var_os("SHALE_BIN").map(PathBuf::from).unwrap_or_else(|| {
+            panic!("SHALE_BIN does not name the program under test: run `cargo xtask test build black-box`")
+        });
+        assert!(program.is_file(), "SHALE_BIN={} is no file", program.display());
+        let home = directory.join("home");
+        std::fs::create_dir_all(&home).expect("the scratch directory is ours");
+        Self { program: program.canonicalize().expect("it is a file"), data_root: data_root.to_owned(), home }
+    }
+
+    /// Path of the data root.
+    pub fn data_root(&self) -> &Path {
+        &self.data_root
+    }
+
+    /// Path of the docker configuration that the program reads, `$HOME/.docker`.
+    pub fn config(&self) -> PathBuf {
+        self.home.join(".docker")
+    }
+
+    /// A command for this data root, without anything of the caller's own configuration.
+    pub fn command(&self, arguments: &[impl AsRef<OsStr>]) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .arg("--data-root")
+            .arg(&self.data_root)
+            .args(arguments)
+            .env("HOME", &self.home)
+            .env("LC_ALL", "C");
+        for name in ["DOCKER_CONFIG", "DOCKER_HOST", "DOCKER_DEFAULT_PLATFORM", "HTTP_PROXY", "HTTPS_PROXY"] {
+            command.env_remove(name).env_remove(name.to_ascii_lowercase());
+        }
+        command
+    }
+
+    /// Runs one command to its end.
+    #[track_caller]
+    pub fn run(&self, arguments: &[impl AsRef<OsStr>]) -> Finished {
+        run(&mut self.command(arguments))
+    }
+
+    /// Standard output of a command that must succeed.
+    #[track_caller]
+    pub fn shale(&self, arguments: &[impl AsRef<OsStr>]) -> String {
+        self.run(arguments).success()
+    }
+
+    /// The program itself.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+}
