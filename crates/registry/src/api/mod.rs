@@ -1,0 +1,15 @@
+//! The distribution API: routes, who may use them, handlers, answers.
+//!
+//! Promise: no handler sees a name that was not parsed, and none runs before the access rules were asked.
+
+pub(crate) mod answer;
+mod blobs;
+pub(crate) mod dispatch;
+mod lists;
+mod manifests;
+pub(crate) mod problem;
+pub(crate) mod query;
+pub(crate) mod range;
+mod receive;
+pub mod route;
+mod uploads;

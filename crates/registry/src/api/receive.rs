@@ -1,0 +1,143 @@
+//! Request bodies, read within limits.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Incoming};
+
+use super::problem::Problem;
+use crate::blob_store::{BlobError, BlobWriter};
+use crate::metadata::MetadataError;
+use crate::registry::{CommitError, Registry};
+
+/// What is collected before it is hashed and written in one go: large enough that the hop to another thread costs
+/// nothing, small enough for hundreds of uploads at once.
+const BATCH_BYTES: usize = 256 << 10;
+/// Bodies up to this size are read without asking the manifest budget.
+const FREE_BYTES: usize = 64 << 10;
+
+/// Returns the next bytes of `body`, or nothing at its end.
+async fn next(body: &mut Incoming, limit: Duration) -> Result<Option<Bytes>, Problem> {
+    loop {
+        let Ok(frame) = tokio::time::timeout(limit, body.frame()).await else { return Err(Problem::Timeout) };
+        match frame {
+            None => return Ok(None),
+            Some(Err(_)) => return Err(Problem::BodyAborted),
+            // Trailers carry nothing that we read.
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(bytes) if !bytes.is_empty() => return Ok(Some(bytes)),
+                _ => {}
+            },
+        }
+    }
+}
+
+/// Appends `body` to `writer`; returns the number of bytes that arrived, at most `most` (any number, when there is none).
+///
+/// # Errors
+/// What arrived in whole batches before the error stays in the upload.
+pub(super) async fn into_upload(
+    registry: &Registry,
+    writer: &mut BlobWriter,
+    mut body: Incoming,
+    most: Option<u64>,
+) -> Result<u64, Problem> {
+    let before = writer.received().await.map_err(blob_problem)?;
+    let limit_bytes = registry.limits.blob_bytes_max;
+    let (mut batch, mut batch_bytes, mut total) = (Vec::new(), 0, 0);
+    let ended = loop {
+        let bytes = match next(&mut body, registry.limits.body_timeout).await {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => break Ok(()),
+            Err(problem) => break Err(problem),
+        };
+        total += bytes.len() as u64;
+        if most.is_some_and(|most| total > most) {
+            return Err(Problem::SizeInvalid("the body is longer than its Content-Range"));
+        }
+        if limit_bytes > 0 && before + total > limit_bytes {
+            return Err(Problem::BlobTooLarge { limit_bytes });
+        }
+        batch_bytes += bytes.len();
+        batch.push(bytes);
+        if batch_bytes >= BATCH_BYTES {
+            writer.append(std::mem::take(&mut batch)).await.map_err(blob_problem)?;
+            batch_bytes = 0;
+        }
+    };
+    if !batch.is_empty() {
+        writer.append(batch).await.map_err(blob_problem)?;
+    }
+    ended.map(|()| total)
+}
+
+/// Reads the body of a manifest.
+///
+/// # Errors
+/// [`Problem::ManifestTooLarge`] as soon as that is known.
+pub(super) async fn manifest(registry: &Registry, mut body: Incoming) -> Result<(Bytes, impl Drop), Problem> {
+    let limit_bytes = registry.limits.manifest_bytes_max;
+    let too_large = || Problem::ManifestTooLarge { limit_bytes };
+    let announced = body.size_hint().exact();
+    if announced.is_some_and(|announced| announced > limit_bytes as u64) {
+        return Err(too_large());
+    }
+    let mut collected = Vec::new();
+    let mut budget = None;
+    while let Some(bytes) = next(&mut body, registry.limits.body_timeout).await? {
+        if collected.len() + bytes.len() > limit_bytes {
+            return Err(too_large());
+        }
+        if budget.is_none() && collected.len() + bytes.len() > FREE_BYTES {
+            // Twice the body: it is parsed while it is held.
+            let expected =
+                announced.and_then(|announced| usize::try_from(announced).ok()).unwrap_or(limit_bytes);
+            let permits = u32::try_from(2 * expected).expect("twice a manifest");
+            let permit = registry.manifest_budget.acquire_many(permits).await;
+            budget = Some(permit.expect("the budget is never closed"));
+            collected.reserve_exact(expected.saturating_sub(collected.len()));
+        }
+        collected.extend_from_slice(&bytes);
+    }
+    Ok((Bytes::from(collected), Budget(budget)))
+}
+
+/// Holds a part of the manifest budget.
+struct Budget<'a>(#[allow(dead_code, reason = "held for its drop")] Option<tokio::sync::SemaphorePermit<'a>>);
+
+impl Drop for Budget<'_> {
+    fn drop(&mut self) {
+        self.0 = None;
+    }
+}
+
+/// The answer to a failure of the blob store.
+pub(super) fn blob_problem(error: BlobError) -> Problem {
+    match error {
+        BlobError::Missing(digest) => Problem::BlobUnknown(digest),
+        BlobError::WrongDigest { .. } => Problem::DigestInvalid("the bytes have another digest"),
+        BlobError::Full { .. } => {
+            tracing::error!("the storage is full");
+            Problem::StorageFull
+        }
+        error @ BlobError::Io { .. } => Problem::internal(&error),
+    }
+}
+
+/// The answer to a failure of the metadata.
+pub(crate) fn metadata_problem(error: MetadataError) -> Problem {
+    match error {
+        MetadataError::Full { .. } => Problem::StorageFull,
+        error => Problem::internal(&error),
+    }
+}
+
+/// The answer to a blob that was not committed.
+pub(super) fn commit_problem(error: CommitError) -> Problem {
+    match error {
+        CommitError::WrongDigest { .. } => Problem::DigestInvalid("the bytes have another digest"),
+        CommitError::Store(error) => blob_problem(error),
+        CommitError::Metadata(error) => metadata_problem(error),
+    }
+}

@@ -1,0 +1,5 @@
+//! The bytes below HTTP: listeners, connections, TLS, and files that go to a socket without passing through us.
+
+pub(crate) mod file_body;
+pub(crate) mod mapping;
+pub(crate) mod stream;
