@@ -197,7 +197,7 @@ pub(crate) fn remove_file(path: &Path) -> Result<bool> {
     }
 }
 
-/// Removes the tree below `path`; several processes may remove the same tree at once.
+/// Removes the file or the tree `path`; several processes may remove the same tree at once.
 pub(crate) fn remove_tree(path: &Path) -> Result<()> {
     let failed = match remove_tree_once(path) {
         Ok(()) => return Ok(()),
@@ -216,6 +216,10 @@ pub(crate) fn remove_tree(path: &Path) -> Result<()> {
 fn remove_tree_once(path: &Path) -> io::Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => match fs::remove_file(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result,
+        },
         result => result,
     }
 }

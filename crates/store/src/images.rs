@@ -38,6 +38,15 @@ pub struct Image {
     pub built_locally: bool,
 }
 
+/// An image that is in the store, usable or not.
+#[derive(Debug, Clone)]
+pub struct StoredImage {
+    /// The name of its content file.
+    pub id: ImageId,
+    /// The image, or why Docker would not list it.
+    pub image: Result<Image, ImageError>,
+}
+
 impl Image {
     /// Returns the chain ID of the top layer; `None` for an image without layers.
     pub fn top(&self) -> Option<ChainId> {

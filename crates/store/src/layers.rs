@@ -17,10 +17,13 @@ use shale_oci::{ChainId, DiffId};
 use crate::durable::DiskError;
 
 pub use check::LayerDamage;
+pub(crate) use check::damages;
 pub use hold::{HeldLayer, HoldError};
 pub use publish::{PublishError, PublishedLayers};
 pub(crate) use read::{Index, chains, parse_trimmed, read};
-pub(crate) use remove::{Removal, begin_removal, cache_ids, finish_removals, unfinished};
+pub(crate) use remove::{
+    Removal, begin_removal, cache_ids, finish_removals, paths, remove_directory, unfinished,
+};
 pub(crate) use write::remove_parts;
 pub use write::{BeginLayerError, FinishLayerError, FinishedLayer, LayerWriter};
 

@@ -10,6 +10,8 @@
 mod distribution;
 mod downloads;
 mod durable;
+mod fsck;
+mod gc;
 mod go_json;
 mod images;
 mod layers;
@@ -26,9 +28,11 @@ mod sweep;
 pub use distribution::{DistributionError, PushCredentials, V2Metadata, parse_v2_metadata};
 pub use downloads::{BlobClaim, ClaimError, Download};
 pub use durable::DiskError;
+pub use fsck::{Finding, Severity};
+pub use gc::{Garbage, GcError, GcItem, GcOptions, GcReport};
 pub use images::{
     Image, ImageError, ImageMetadataError, PutImage, PutImageError, RemoveImageError, RemovedImage,
-    ResolveError,
+    ResolveError, StoredImage,
 };
 pub use layers::{
     BeginLayerError, FinishLayerError, FinishedLayer, HeldLayer, HoldError, LAYERS_MAX, Layer, LayerDamage,

@@ -64,10 +64,21 @@ impl Store {
     /// # Errors
     /// [`OpenError`], each with what to do about it.
     pub fn open(root: &Path, options: OpenOptions) -> Result<Store, OpenError> {
+        let store = Store::open_damaged(root, options)?;
+        references::read(&store.layout)?;
+        Ok(store)
+    }
+
+    /// As [`Store::open`], but opens a root also if `repositories.json` is damaged; for [`Store::fsck`].
+    ///
+    /// # Errors
+    /// As [`Store::open`], but for [`OpenError::References`].
+    pub fn open_damaged(root: &Path, options: OpenOptions) -> Result<Store, OpenError> {
         let root = std::path::absolute(root).map_err(|source| DiskError::new("find", root, source))?;
         let layout = Layout::new(&root);
         let exists = durable::metadata(&root)?.is_some();
-        if !exists && !(options.create && options.access == Access::Write) {
+        let may_create = options.create && options.access == Access::Write;
+        if !exists && !may_create {
             return Err(OpenError::Missing(root));
         }
         if exists {
@@ -82,7 +93,6 @@ impl Store {
                 sweep::sweep(&store.layout)?;
             }
         }
-        references::read(&store.layout)?;
         Ok(store)
     }
 

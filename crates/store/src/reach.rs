@@ -10,20 +10,12 @@ use crate::durable::{self, DiskError};
 use crate::images;
 use crate::layers;
 use crate::layout::Layout;
-use crate::lease::{self, Purpose};
+use crate::lease::{self, Lease, Purpose};
 use crate::mounts::{self, Mount};
-
-/// Why it cannot be said what is needed.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum RootsError {
-    /// The disk failed.
-    #[error(transparent)]
-    Disk(#[from] DiskError),
-}
 
 /// Everything that needs layers, at one moment under the commit lock.
 pub(crate) struct Roots {
-    /// The top layers of images, and the layers of containers, living processes and BuildKit.
+    /// The layers of images, and the top layers of containers, living processes and BuildKit.
     tops: HashSet<ChainId>,
     /// The layers that stand on each layer.
     children: HashMap<ChainId, HashSet<ChainId>>,
@@ -31,24 +23,30 @@ pub(crate) struct Roots {
     pub(crate) damaged_images: Vec<ImageId>,
     pub(crate) mounts: Vec<Mount>,
     pub(crate) leases: Vec<Purpose>,
+    /// Of dead processes, ours for as long as this value lives.
+    pub(crate) dead_leases: Vec<(Option<Purpose>, Lease)>,
     pub(crate) buildkit: BuildKit,
 }
 
 impl Roots {
     /// Looks at all images, layers, containers and leases.
-    pub(crate) fn find(layout: &Layout) -> Result<Roots, RootsError> {
+    pub(crate) fn find(layout: &Layout) -> Result<Roots, DiskError> {
         let mut roots = Roots {
             tops: HashSet::new(),
             children: HashMap::new(),
             damaged_images: Vec::new(),
             mounts: mounts::read(layout)?,
             leases: Vec::new(),
+            dead_leases: Vec::new(),
             buildkit: BuildKit::read(layout)?,
         };
         for id in images::ids(layout)? {
             match images::read_content(layout, id) {
-                Ok(content) => roots.tops.extend(content.and_then(|content| content.top())),
-                Err(images::ImageError::Disk(error)) => return Err(error.into()),
+                // The whole stack, because the layers' own notes of their parents may be damaged.
+                Ok(content) => {
+                    roots.tops.extend(content.iter().flat_map(|content| ChainId::stack(&content.diff_ids)));
+                }
+                Err(images::ImageError::Disk(error)) => return Err(error),
                 Err(_) => roots.damaged_images.push(id),
             }
         }
@@ -62,7 +60,8 @@ impl Roots {
             }
         }
         roots.tops.extend(roots.mounts.iter().filter_map(|mount| mount.parent));
-        roots.leases = lease::survey(&layout.leases())?.live;
+        let leases = lease::survey(&layout.leases())?;
+        (roots.leases, roots.dead_leases) = (leases.live, leases.dead);
         for purpose in &roots.leases {
             if let Purpose::Hold { chain } = purpose {
                 roots.tops.insert(*chain);

@@ -39,6 +39,14 @@ impl<'a> Name<'a> {
         self.key[self.repository.len().min(self.key.len())..].starts_with('@')
     }
 
+    /// Whether Docker finds the name again: it is what Docker itself would have written.
+    pub(crate) fn is_familiar(&self) -> bool {
+        let is_long = |prefix: &str| self.repository.starts_with(prefix);
+        (self.tag().or(self.digest())).is_some_and(|rest| !rest.is_empty())
+            && !is_long("docker.io/")
+            && !is_long("index.docker.io/")
+    }
+
     /// Returns the tag, or `None` for a digest.
     pub fn tag(&self) -> Option<&'a str> {
         self.key.strip_prefix(self.repository)?.strip_prefix(':')
@@ -182,6 +190,13 @@ impl References {
     pub fn iter(&self) -> impl Iterator<Item = (Name<'_>, ImageId)> {
         self.repositories.iter().flat_map(|(repository, names)| {
             names.iter().filter_map(move |(key, image)| Some((Name { repository, key }, image.parse().ok()?)))
+        })
+    }
+
+    /// Returns all names with what the file says they name.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = (Name<'_>, &str)> {
+        self.repositories.iter().flat_map(|(repository, names)| {
+            names.iter().map(move |(key, image)| (Name { repository, key }, image.as_str()))
         })
     }
 

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use shale_oci::{ChainId, DiffId, Digest, ImageId};
 
-use super::{Image, ImageError, metadata};
+use super::{Image, ImageError, StoredImage, metadata};
 use crate::Store;
 use crate::durable::{self, DiskError};
 use crate::layers::{Index, LayerError};
@@ -36,7 +36,7 @@ impl Store {
     ///
     /// # Errors
     /// [`DiskError`] when the directory cannot be listed.
-    pub fn images(&self) -> Result<Vec<(ImageId, Result<Image, ImageError>)>, DiskError> {
+    pub fn images(&self) -> Result<Vec<StoredImage>, DiskError> {
         let mut index = Index::new(&self.layout);
         let with_metadata: HashSet<String> =
             durable::names(&self.layout.metadata_of_images())?.into_iter().collect();
@@ -44,15 +44,15 @@ impl Store {
         for id in ids(&self.layout)? {
             let has_metadata = with_metadata.contains(&id.hex());
             match load(&self.layout, &mut index, id, Some(has_metadata)) {
-                Ok(Some(image)) => images.push((id, Ok(image))),
+                Ok(Some(image)) => images.push(StoredImage { id, image: Ok(image) }),
                 // Deleted since the directory was listed.
                 Ok(None) => {}
                 // An image that is being deleted loses its config before its layers.
                 Err(_) if durable::metadata(&self.layout.content(id))?.is_none() => {}
-                Err(error) => images.push((id, Err(error))),
+                Err(error) => images.push(StoredImage { id, image: Err(error) }),
             }
         }
-        images.sort_by_key(|(id, _)| *id);
+        images.sort_by_key(|stored| stored.id);
         Ok(images)
     }
 

@@ -7,7 +7,7 @@ use crate::Store;
 use crate::durable::{self, DiskError};
 use crate::layers;
 use crate::lock::AccessError;
-use crate::reach::{Roots, RootsError};
+use crate::reach::Roots;
 use crate::references::ReferencesError;
 
 /// Why [`Store::remove_image`] did not delete the image.
@@ -90,10 +90,7 @@ impl Store {
         top: Option<ChainId>,
     ) -> Result<(Vec<ChainId>, Vec<layers::Removal>), DiskError> {
         let Some(top) = top else { return Ok(Default::default()) };
-        let mut roots = match Roots::find(&self.layout) {
-            Ok(roots) => roots,
-            Err(RootsError::Disk(error)) => return Err(error),
-        };
+        let mut roots = Roots::find(&self.layout)?;
         let (mut removed, mut removals) = (Vec::new(), Vec::new());
         let mut next = Some(top);
         while let Some(chain) = next {

@@ -55,7 +55,7 @@ impl Deref for PublishedLayers {
 enum Occupant {
     Nobody,
     /// Somebody published a sound layer first; ours is dropped.
-    Sound(Layer),
+    Sound(Box<Layer>),
     /// A directory that Docker would stumble over for ever; ours replaces it and takes its link ID over, because the
     /// `lower` files of the layers above name it.
     Broken {
@@ -156,7 +156,7 @@ impl Store {
             Ok(Some(layer)) => {
                 let damages = check::damages(&self.layout, &layer);
                 if layer.parent == parent && damages.is_empty() {
-                    return Ok(Occupant::Sound(layer));
+                    return Ok(Occupant::Sound(Box::new(layer)));
                 }
                 Some(layer.cache_id)
             }
@@ -281,7 +281,7 @@ impl Store {
             if let Occupant::Sound(existing) = &place.occupant {
                 let (lease, _) = Lease::take(&layout.leases(), || Purpose::Hold { chain: place.chain })?;
                 published._leases.push(lease);
-                published.layers.push(existing.clone());
+                published.layers.push(Layer::clone(existing));
                 parent = Some(place.chain);
                 continue;
             }

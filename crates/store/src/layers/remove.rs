@@ -37,12 +37,28 @@ impl Removal {
         self.renamed.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
+    /// Returns everything that the layer has on the disk.
+    pub(crate) fn paths(&self, layout: &Layout) -> Vec<PathBuf> {
+        paths_of(layout, self.renamed.clone())
+    }
+
     /// Returns the `overlay2` directory that goes with the layer, if its name can be read.
     pub(crate) fn cache_id(&self) -> Result<Option<String>, DiskError> {
         let content = durable::read(&self.renamed.join("cache-id"))?;
         let text = content.and_then(|content| Some(std::str::from_utf8(&content).ok()?.trim().to_owned()));
         Ok(text.filter(|text| layout::is_cache_id(text)))
     }
+}
+
+/// Returns everything that the layer `chain` has on the disk.
+pub(crate) fn paths(layout: &Layout, chain: ChainId) -> Vec<PathBuf> {
+    paths_of(layout, layout.layer(chain))
+}
+
+fn paths_of(layout: &Layout, directory: PathBuf) -> Vec<PathBuf> {
+    let removal = Removal { renamed: directory };
+    let cache = removal.cache_id().ok().flatten().map(|cache_id| layout.cache(&cache_id));
+    cache.into_iter().chain([removal.renamed]).collect()
 }
 
 /// Deletes the files of layers without a name. Other processes may be at the same ones.
@@ -82,7 +98,7 @@ pub(crate) fn remove_directory(layout: &Layout, cache_id: &str) -> Result<(), Di
         remove_link(layout, &link, cache_id)?;
     }
     // A daemon that was killed while it saved an image leaves a mount behind, and a mount point cannot be removed.
-    let _ = rustix::mount::unmount(&directory.join("merged"), UnmountFlags::DETACH);
+    let _ = rustix::mount::unmount(directory.join("merged"), UnmountFlags::DETACH);
     durable::remove_tree(&directory)
 }
 

@@ -1,0 +1,132 @@
+//! What gc and the sweep at each open remove, and what they leave alone.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::time::SystemTime;
+
+use shale_store::{Garbage, GcOptions, GcReport, Store};
+
+use crate::fixture::{Tar, chains, open, store_image};
+
+fn gc(store: &Store) -> GcReport {
+    store.gc(GcOptions { dry_run: false, downloads_before: SystemTime::UNIX_EPOCH }).unwrap()
+}
+
+fn entries(path: &Path) -> usize {
+    fs::read_dir(path).unwrap().count()
+}
+
+#[test]
+fn what_a_killed_dockerd_leaves_is_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    drop(open(root));
+    // As in the reference, section 9: extracting, killed.
+    let orphan = format!("{:064x}", 0xabcdef);
+    fs::create_dir_all(root.join("overlay2").join(&orphan).join("diff/etc")).unwrap();
+    fs::write(root.join("overlay2").join(&orphan).join("diff/etc/passwd"), "12345").unwrap();
+    fs::write(root.join("overlay2").join(&orphan).join("link"), "A".repeat(26)).unwrap();
+    symlink(format!("../{orphan}/diff"), root.join("overlay2/l").join("A".repeat(26))).unwrap();
+    symlink("../gone/diff", root.join("overlay2/l").join("B".repeat(26))).unwrap();
+    let write_set = root.join("image/overlay2/layerdb/tmp/write-set-12345");
+    fs::create_dir(&write_set).unwrap();
+    fs::write(write_set.join("tar-split.json.gz"), "").unwrap();
+    fs::write(root.join("image/overlay2/imagedb/content/sha256/.tmp-x123"), "x").unwrap();
+    fs::create_dir(root.join("overlay2/opaque-bug-check123")).unwrap();
+    // Not ours to judge.
+    fs::create_dir(root.join("overlay2/notes")).unwrap();
+
+    let store = open(root);
+    let dry = GcOptions { dry_run: true, downloads_before: SystemTime::UNIX_EPOCH };
+    let would = store.gc(dry).unwrap();
+    assert!(
+        would.items.iter().any(
+            |item| item.garbage == Garbage::OverlayDirectory(orphan.clone()) && item.size_bytes == 5 + 26
+        )
+    );
+    assert_eq!(gc(&store), would);
+    assert_eq!(gc(&store).items, []);
+    assert_eq!(entries(&root.join("overlay2/l")), 0);
+    assert_eq!(entries(&root.join("overlay2")), 2, "l and notes");
+    assert_eq!(entries(&root.join("image/overlay2/layerdb/tmp")), 0);
+    assert_eq!(entries(&root.join("image/overlay2/imagedb/content/sha256")), 0);
+}
+
+#[test]
+fn layers_without_an_image_go_top_down() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let kept = ["a", "b"].map(Tar::of);
+    let id = store_image(&store, &kept, "kept", "kept:1");
+    let extra = ["c", "d"].map(|name| Tar::of(name).finish(&store)).into();
+    drop(store.publish_layers(Some(chains(&kept)[0]), extra).unwrap());
+    let chains = chains(&["a", "c", "d"].map(Tar::of));
+    let report = gc(&store);
+    let expected = [Garbage::Layer(chains[2]), Garbage::Layer(chains[1])];
+    assert_eq!(report.items.iter().map(|item| item.garbage.clone()).collect::<Vec<_>>(), expected);
+    assert_eq!(store.layers().unwrap().len(), 2);
+    assert_eq!(entries(&directory.path().join("overlay2")), 3);
+    store.image(id).unwrap().unwrap();
+    assert!(store.fsck().unwrap().is_empty());
+}
+
+#[test]
+fn what_a_living_process_makes_or_holds_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, other) = (open(directory.path()), open(directory.path()));
+    let writer = store.begin_layer().unwrap();
+    let finished = Tar::of("a").finish(&store);
+    let published = store.publish_layers(None, vec![Tar::of("b").finish(&store)]).unwrap();
+    assert_eq!(gc(&other).items, []);
+    drop(open(directory.path()));
+    assert!(writer.diff_path().exists());
+    assert!(finished.diff_path().exists());
+    assert!(store.layer_diff_path(&published[0]).exists());
+    drop((writer, finished, published));
+    assert_eq!(gc(&other).items.len(), 1, "the published layer, which no image uses");
+}
+
+#[test]
+fn what_containers_and_buildkit_name_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let store = open(root);
+    let chain = store.publish_layers(None, vec![Tar::of("a").finish(&store)]).unwrap()[0].chain_id;
+    let built = store.publish_layers(None, vec![Tar::of("b").finish(&store)]).unwrap()[0].chain_id;
+    let id = format!("{:064x}", 0xabcdef);
+    let mount = root.join("image/overlay2/layerdb/mounts/c");
+    fs::create_dir_all(&mount).unwrap();
+    fs::write(mount.join("mount-id"), &id).unwrap();
+    fs::write(mount.join("init-id"), format!("{id}-init")).unwrap();
+    fs::write(mount.join("parent"), chain.to_string()).unwrap();
+    let snapshot = "sqnpmfdc6inihxbssgym9vlw8";
+    for name in [&*id, &format!("{id}-init"), snapshot] {
+        fs::create_dir(root.join("overlay2").join(name)).unwrap();
+    }
+    fs::create_dir(root.join("buildkit")).unwrap();
+    fs::write(root.join("buildkit/snapshots.db"), format!("\0k{snapshot}committed\x01{built}\0")).unwrap();
+    assert_eq!(gc(&store).items, []);
+
+    fs::remove_file(mount.join("mount-id")).unwrap();
+    fs::create_dir(root.join("overlay2").join("f".repeat(64))).unwrap();
+    let report = gc(&store);
+    assert_eq!((report.items, report.damaged_mounts), (vec![], vec!["c".to_owned()]));
+
+    fs::remove_dir_all(mount).unwrap();
+    fs::remove_dir_all(root.join("buildkit")).unwrap();
+    assert_eq!(gc(&store).items.len(), 6);
+    assert_eq!(entries(&root.join("overlay2")), 1);
+}
+
+#[test]
+fn while_an_image_is_damaged_no_layer_goes() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let id = store_image(&store, &["a"].map(Tar::of), "a", "a:1");
+    let content = directory.path().join("image/overlay2/imagedb/content/sha256").join(id.hex());
+    fs::write(&content, "{").unwrap();
+    let report = gc(&store);
+    assert_eq!((report.items, report.damaged_images), (vec![], vec![id]));
+    assert_eq!(store.layers().unwrap().len(), 1);
+}
