@@ -1,1 +1,14 @@
-#![doc = "placeholder"]
+//! The use cases on images: pull, push, tag, remove, save, load, import, inspect, history, explain.
+//!
+//! Promise: each use case reads like its story from top to bottom, and the name that makes a result visible is set last.
+//! Plain values in, plain values out.
+//! Not here: printing, argument parsing, HTTP servers, paths of the store.
+
+mod engine;
+pub mod images;
+mod pipe;
+pub mod progress;
+pub mod pull;
+pub mod remote;
+
+pub use engine::{Engine, Privileges};

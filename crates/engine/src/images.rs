@@ -1,0 +1,8 @@
+//! Looking at images and naming them.
+
+pub mod filter;
+pub mod find;
+pub mod history;
+pub mod inspect;
+pub mod list;
+pub mod tag;

@@ -1,0 +1,468 @@
+//! From a reference to an image in the store.
+
+pub mod layer;
+pub mod plan;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use shale_oci::{ChainId, Descriptor, Digest, DiffId, ImageConfig, ImageId, Platform, Reference, Repository};
+use shale_registry_client::{BlobError, Client, Event, Source};
+use shale_rootfs::{Limits, Unpack};
+use shale_store::{
+    BlobClaim, ChangeReferencesError, ClaimError, DiskError, DistributionError, FinishedLayer, HeldLayer, HoldError,
+    ImageError, Name, PublishError, PutImage, PutImageError, ReferenceChange, ReferencesError, V2Metadata,
+};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+
+use crate::Engine;
+use crate::progress::{Progress, Status};
+use crate::remote::{self, RemoteError, RemoteImage};
+use layer::{ArrivingBlob, CHUNKS_MAX, LayerError, unpack_blob};
+use plan::{PlanError, PlannedLayer, check_manifest, plan_layers};
+
+/// Layers that are fetched at the same time, as Docker's `max-concurrent-downloads`.
+const DOWNLOADS_MAX: usize = 3;
+
+/// An image that was pulled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pulled {
+    /// What was pulled, with its tag or digest.
+    pub reference: Reference,
+    /// Digest of the manifest or index that the reference names.
+    pub digest: Digest,
+    /// The image.
+    pub image: ImageId,
+    /// Whether the reference named another image before, or none.
+    pub is_new: bool,
+}
+
+/// Why an image was not pulled; the store is as it was, except for layers that other images need as well.
+#[derive(Debug, thiserror::Error)]
+pub enum PullError {
+    /// The reference leads to no image.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// The image cannot be kept in this store.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A layer did not come.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// A layer came and is wrong.
+    #[error(transparent)]
+    Layer(#[from] LayerError),
+    /// A layer that is here could not be looked at.
+    #[error(transparent)]
+    Hold(#[from] HoldError),
+    /// A download could not be reserved.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
+    /// The layers could not be published.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// The config could not be stored.
+    #[error(transparent)]
+    PutImage(#[from] PutImageError),
+    /// An image that is here could not be looked at.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The names could not be read.
+    #[error(transparent)]
+    References(#[from] ReferencesError),
+    /// The name could not be set.
+    #[error(transparent)]
+    ChangeReferences(#[from] ChangeReferencesError),
+    /// What is known about the blobs could not be written.
+    #[error(transparent)]
+    Distribution(#[from] DistributionError),
+    /// The disk failed.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+}
+
+impl Engine {
+    /// Pulls the image that `reference` names, for `platform` or for this machine.
+    ///
+    /// What is here and sound is not fetched again; what is damaged is replaced. The names are set last.
+    ///
+    /// # Errors
+    /// [`PullError`]; partial downloads are kept for the next attempt.
+    pub async fn pull(
+        &self,
+        client: &Client,
+        reference: &Reference,
+        platform: Option<&Platform>,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<Pulled, PullError> {
+        let reference = reference.clone().or_latest();
+        let repository = reference.repository.clone();
+        let image = remote::resolve(client, &reference, platform).await?;
+        let heading = match (&reference.digest, &reference.tag) {
+            (None, Some(tag)) => tag.to_string(),
+            _ => reference.familiar(),
+        };
+        progress.layer(&heading, &Status::Note(format!("Pulling from {}", repository.path())));
+        check_manifest(&image.manifest)?;
+        let (config_bytes, config) = self.config_of(client, &repository, &image).await?;
+        let layers = plan_layers(&image.manifest, &config)?;
+        if let Some(wanted) = platform
+            && wanted.choose([Some(&config.platform())].into_iter()).is_none()
+        {
+            let reference = reference.familiar();
+            return Err(PlanError::Platform { reference, wanted: wanted.clone() }.into());
+        }
+        let image_id = remote::image_id(&image.manifest);
+        let _held = self.provide_layers(client, &repository, &image, layers, progress).await?;
+        self.store.put_image(&config_bytes, PutImage::default())?;
+        let is_new = self.name_pulled(&reference, image.digest, image_id)?;
+        progress.message(&format!("Digest: {}", image.digest));
+        Ok(Pulled { reference, digest: image.digest, image: image_id, is_new })
+    }
+
+    /// Returns the config from the store, or from the registry where the store does not have it whole.
+    async fn config_of(
+        &self,
+        client: &Client,
+        repository: &Repository,
+        image: &RemoteImage,
+    ) -> Result<(Vec<u8>, ImageConfig), PullError> {
+        if let Ok(Some(known)) = self.store.image(remote::image_id(&image.manifest))
+            && let Ok(config) = ImageConfig::parse(&known.config)
+            && known.config.len() as u64 == image.manifest.config.size_bytes
+        {
+            return Ok((known.config, config));
+        }
+        let (bytes, config) = remote::fetch_config(client, repository, image).await?;
+        Ok((bytes.bytes().to_vec(), config))
+    }
+
+    /// Makes all layers be there and held, and returns the holds.
+    async fn provide_layers(
+        &self,
+        client: &Client,
+        repository: &Repository,
+        image: &RemoteImage,
+        layers: Vec<PlannedLayer>,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<Vec<Hold>, PullError> {
+        let mut held = self.hold_sound_layers(&layers)?;
+        for (index, layer) in layers.iter().enumerate() {
+            let status = if index < held.len() { Status::AlreadyExists } else { Status::PullingFsLayer };
+            progress.layer(&layer.descriptor.digest.short(), &status);
+        }
+        let mut holds = Vec::new();
+        if held.len() < layers.len() {
+            // All claims are taken in one order, so that two pulls of overlapping images cannot wait for each other.
+            let claims = self.claim_blobs(&layers[held.len()..], progress).await?;
+            let known = held.len();
+            // Whoever had a claim before may have published the layer.
+            held = self.hold_sound_layers(&layers)?;
+            for layer in &layers[known..held.len()] {
+                progress.layer(&layer.descriptor.digest.short(), &Status::PullComplete);
+            }
+            let missing = &layers[held.len()..];
+            if !missing.is_empty() {
+                let fetch = Fetch::new(self, client, repository, &image.source, progress);
+                let base = held.last().map(|layer| layer.chain_id);
+                holds.push(Hold::Published(fetch.layers(base, missing, claims).await?));
+            }
+            for layer in missing {
+                progress.layer(&layer.descriptor.digest.short(), &Status::PullComplete);
+            }
+        }
+        self.note_source(repository, &layers[..held.len()])?;
+        holds.extend(held.pop().map(Hold::Found));
+        Ok(holds)
+    }
+
+    /// Holds the longest sound stack of layers from the bottom, and returns its members.
+    fn hold_sound_layers(&self, layers: &[PlannedLayer]) -> Result<Vec<HeldLayer>, HoldError> {
+        let mut held = Vec::new();
+        for layer in layers {
+            match self.store.hold_layer(layer.chain_id) {
+                Ok(Some(found)) => held.push(found),
+                Ok(None) => break,
+                Err(error) if error.is_damage() => {
+                    tracing::warn!(layer = %layer.chain_id, %error, "a damaged layer is fetched again");
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(held)
+    }
+
+    async fn claim_blobs(
+        &self,
+        layers: &[PlannedLayer],
+        progress: &Arc<dyn Progress>,
+    ) -> Result<BTreeMap<Digest, BlobClaim>, ClaimError> {
+        let mut digests: Vec<Digest> = layers.iter().map(|layer| layer.descriptor.digest).collect();
+        digests.sort_unstable();
+        digests.dedup();
+        let store = Arc::clone(&self.store);
+        let progress = Arc::clone(progress);
+        let claiming = tokio::task::spawn_blocking(move || {
+            let claim = |digest: Digest| {
+                if let Some(claim) = store.try_claim_blob(digest)? {
+                    return Ok((digest, claim));
+                }
+                progress.layer(&digest.short(), &Status::Waiting);
+                Ok((digest, store.claim_blob(digest)?))
+            };
+            digests.into_iter().map(claim).collect()
+        });
+        claiming.await.expect("claiming does not panic")
+    }
+
+    /// Notes for layers that were here already in which repository they are too, as Docker does.
+    fn note_source(&self, repository: &Repository, layers: &[PlannedLayer]) -> Result<(), DistributionError> {
+        let seen: Vec<(DiffId, V2Metadata)> = layers
+            .iter()
+            .map(|layer| (layer.diff_id, V2Metadata::pulled(layer.descriptor.digest, repository.full())))
+            .collect();
+        if seen.is_empty() { Ok(()) } else { self.store.add_metadata(&seen) }
+    }
+
+    /// Sets the digest and the tag; returns whether one of them is news.
+    fn name_pulled(
+        &self,
+        reference: &Reference,
+        digest: Digest,
+        image: ImageId,
+    ) -> Result<bool, ChangeReferencesError> {
+        let repository = reference.repository.familiar();
+        let digest_key = reference.repository.at(digest).familiar();
+        let add_digest = ReferenceChange::Digest { name: Name { repository, key: &digest_key }, image };
+        if reference.digest.is_some() {
+            let before = self.store.change_references(&[add_digest])?;
+            return Ok(before.image(repository, &digest_key) != Some(image));
+        }
+        let tag_key = reference.familiar();
+        let add_tag = ReferenceChange::Tag { name: Name { repository, key: &tag_key }, image };
+        let before = match self.store.change_references(&[add_digest, add_tag]) {
+            // A digest keeps naming the image that it named first; the tag moves all the same.
+            Err(ChangeReferencesError::DigestTaken(digest)) => {
+                tracing::warn!(digest, "the digest names another image already");
+                self.store.change_references(&[add_tag])?
+            }
+            before => before?,
+        };
+        Ok(before.image(repository, &tag_key) != Some(image))
+    }
+}
+
+/// Keeps layers from being deleted until the image is written.
+#[allow(dead_code)] // Held for their drops.
+enum Hold {
+    Found(HeldLayer),
+    Published(shale_store::PublishedLayers),
+}
+
+/// What all downloads of a pull share.
+#[derive(Clone)]
+struct Fetch {
+    engine: Engine,
+    client: Client,
+    repository: Repository,
+    source: Source,
+    progress: Arc<dyn Progress>,
+    turns: Arc<Semaphore>,
+}
+
+/// A blob to fetch and the layers that it becomes; more than one where an image has it twice.
+struct Blob {
+    descriptor: Descriptor,
+    claim: BlobClaim,
+    places: Vec<(usize, DiffId)>,
+}
+
+/// A blob that became layers; the claim is kept until they are published.
+struct FetchedBlob {
+    claim: BlobClaim,
+    layers: Vec<(usize, FinishedLayer)>,
+}
+
+impl Fetch {
+    fn new(
+        engine: &Engine,
+        client: &Client,
+        repository: &Repository,
+        source: &Source,
+        progress: &Arc<dyn Progress>,
+    ) -> Fetch {
+        Fetch {
+            engine: engine.clone(),
+            client: client.clone(),
+            repository: repository.clone(),
+            source: source.clone(),
+            progress: Arc::clone(progress),
+            turns: Arc::new(Semaphore::new(DOWNLOADS_MAX)),
+        }
+    }
+
+    /// Fetches `missing`, which stand on `base`, all at once, and publishes them together.
+    async fn layers(
+        &self,
+        base: Option<ChainId>,
+        missing: &[PlannedLayer],
+        claims: BTreeMap<Digest, BlobClaim>,
+    ) -> Result<shale_store::PublishedLayers, PullError> {
+        let mut downloads = JoinSet::new();
+        for blob in blobs(missing, claims) {
+            let fetch = self.clone();
+            downloads.spawn(async move { fetch.blob(blob).await });
+        }
+        let mut finished: Vec<Option<FinishedLayer>> = missing.iter().map(|_| None).collect();
+        let mut claims = Vec::new();
+        while let Some(joined) = downloads.join_next().await {
+            // The first failure drops the set: the other downloads stop, their layers go, their blobs stay for resuming.
+            let fetched = joined.expect("a download does not panic")?;
+            for (index, layer) in fetched.layers {
+                finished[index] = Some(layer);
+            }
+            claims.push(fetched.claim);
+        }
+        let finished = finished.into_iter().map(|layer| layer.expect("each layer is the place of one blob")).collect();
+        // The blobs are not needed any more; emptied now, the sync of the layers does not write them out.
+        for claim in &mut claims {
+            claim.restart()?;
+        }
+        let store = Arc::clone(&self.engine.store);
+        let publishing = tokio::task::spawn_blocking(move || store.publish_layers(base, finished));
+        Ok(publishing.await.expect("publishing does not panic")?)
+    }
+
+    async fn blob(&self, blob: Blob) -> Result<FetchedBlob, PullError> {
+        let _turn = self.turns.acquire().await.expect("the semaphore is never closed");
+        let Blob { descriptor, mut claim, places } = blob;
+        let mut layers = Vec::with_capacity(places.len());
+        for (index, diff_id) in places {
+            let layer;
+            (claim, layer) = self.layer(&descriptor, claim, diff_id).await?;
+            layers.push((index, layer.from_blob(descriptor.digest, self.repository.full())));
+        }
+        Ok(FetchedBlob { claim, layers })
+    }
+
+    /// Makes one layer of a blob, of which `claim` may have kept a part, or all.
+    async fn layer(
+        &self,
+        descriptor: &Descriptor,
+        mut claim: BlobClaim,
+        diff_id: DiffId,
+    ) -> Result<(BlobClaim, FinishedLayer), PullError> {
+        if claim.length_bytes() > descriptor.size_bytes {
+            claim.restart()?;
+        }
+        loop {
+            let kept_bytes = claim.length_bytes();
+            let arrived = Arc::new(AtomicBool::new(false));
+            let (chunks, receiver) = mpsc::channel(CHUNKS_MAX);
+            let unpacking = {
+                let fetch = self.clone();
+                let descriptor = descriptor.clone();
+                let arrived = Arc::clone(&arrived);
+                tokio::task::spawn_blocking(move || {
+                    let layer = fetch.unpack(&descriptor, &mut claim, receiver, diff_id, &arrived);
+                    (claim, layer)
+                })
+            };
+            let received = self.receive(descriptor, kept_bytes, chunks, &arrived).await;
+            let layer;
+            (claim, layer) = unpacking.await.expect("unpacking does not panic");
+            match (received, layer) {
+                (_, Ok(layer)) => return Ok((claim, layer)),
+                (Err(error), _) => return Err(error.into()),
+                // What an earlier pull kept may be what is wrong.
+                (Ok(()), Err(error)) if error.blames_content() => {
+                    claim.restart()?;
+                    if kept_bytes == 0 {
+                        return Err(error.into());
+                    }
+                }
+                (Ok(()), Err(error)) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn unpack(
+        &self,
+        descriptor: &Descriptor,
+        claim: &mut BlobClaim,
+        chunks: mpsc::Receiver<bytes::Bytes>,
+        diff_id: DiffId,
+        arrived: &AtomicBool,
+    ) -> Result<FinishedLayer, LayerError> {
+        let id = descriptor.digest.short();
+        let total = descriptor.size_bytes;
+        let on_read = |bytes| {
+            if arrived.load(Ordering::Relaxed) {
+                self.progress.layer(&id, &Status::Extracting { bytes, total });
+            }
+        };
+        let blob = ArrivingBlob::new(descriptor, claim, chunks, &on_read)?;
+        let options = Unpack { limits: Limits::for_blob(total), ..self.engine.privileges.unpack() };
+        unpack_blob(&self.engine.store, blob, diff_id, &options)
+    }
+
+    /// Receives the rest of a blob and passes it on.
+    async fn receive(
+        &self,
+        descriptor: &Descriptor,
+        kept_bytes: u64,
+        chunks: mpsc::Sender<bytes::Bytes>,
+        arrived: &AtomicBool,
+    ) -> Result<(), BlobError> {
+        let id = descriptor.digest.short();
+        let total = descriptor.size_bytes;
+        if kept_bytes < total {
+            let mut bytes = kept_bytes;
+            let stream = self.client.blob_from(&self.repository, descriptor, kept_bytes, Some(&self.source))?;
+            let mut stream = stream.on_event(self.retry_listener(&id));
+            while let Some(chunk) = stream.chunk().await? {
+                bytes += chunk.len() as u64;
+                // The unpacker went away; it says why.
+                if chunks.send(chunk).await.is_err() {
+                    return Ok(());
+                }
+                self.progress.layer(&id, &Status::Downloading { bytes, total });
+            }
+            self.progress.layer(&id, &Status::VerifyingChecksum);
+        }
+        self.progress.layer(&id, &Status::DownloadComplete);
+        arrived.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Fetch {
+    /// Returns what tells the layer's watcher why nothing moves.
+    fn retry_listener(&self, id: &str) -> impl Fn(&Event) + Send + Sync + 'static {
+        let (progress, id) = (Arc::clone(&self.progress), id.to_owned());
+        move |event| {
+            if let Event::Retry { delay, reason, .. } = event {
+                let (seconds, reason) = (delay.as_secs(), reason.clone());
+                progress.layer(&id, &Status::Retrying { seconds, reason });
+            }
+        }
+    }
+}
+
+/// Groups layers by their blob, in the order in which the blobs first appear.
+fn blobs(layers: &[PlannedLayer], mut claims: BTreeMap<Digest, BlobClaim>) -> Vec<Blob> {
+    let mut blobs: Vec<Blob> = Vec::new();
+    for (index, layer) in layers.iter().enumerate() {
+        let digest = layer.descriptor.digest;
+        if let Some(claim) = claims.remove(&digest) {
+            let descriptor = layer.descriptor.clone();
+            blobs.push(Blob { descriptor, claim, places: vec![(index, layer.diff_id)] });
+        } else if let Some(blob) = blobs.iter_mut().find(|blob| blob.descriptor.digest == digest) {
+            blob.places.push((index, layer.diff_id));
+        }
+    }
+    blobs
+}
