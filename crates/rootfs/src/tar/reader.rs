@@ -71,11 +71,9 @@ impl<S: Source> Reader<S> {
             match fields.type_byte {
                 b'x' => records = Some(pax::parse(&self.extension(PAX_BYTES_MAX, "PAX header")?)?),
                 b'g' => {
-                    // Docker reads a global header, and then ignores it together with the local one before it.
-                    let records = pax::parse(&self.extension(PAX_BYTES_MAX, "PAX header")?)?;
-                    let mut entry = entry(fields);
-                    apply(&mut entry, &records)?;
-                    return Ok(Some(Entry { type_byte: b'g', sparse: None, ..entry }));
+                    // Docker reads a global header, and then ignores what it says and the local one before it.
+                    pax::parse(&self.extension(PAX_BYTES_MAX, "PAX header")?)?;
+                    return Ok(Some(entry(fields)));
                 }
                 b'L' => long_name = text(&self.extension(LONG_NAME_BYTES_MAX, "GNU long name")?).to_vec(),
                 b'K' => {

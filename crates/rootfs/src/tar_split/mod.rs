@@ -5,11 +5,13 @@
 //! Source: vbatts/tar-split as dockerd 20.10 to 29 write and read it, observed 2026-11-21.
 
 mod assemble;
+mod disassemble;
 mod entries;
 mod read;
 mod write;
 
 pub use assemble::{AssembleError, Assembled, Fault, FaultKind, assemble, quick_check, verify};
+pub use disassemble::{DisassembleError, disassemble};
 pub use entries::{Entries, EntriesError, EntryKind, EntryRecord, WhiteoutKind, entries};
 pub use read::LineError;
 pub(crate) use write::SplitWriter;
