@@ -1,0 +1,169 @@
+//! As much HTTP as a bad server needs, on a blocking socket.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+
+/// A request as it came.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// The method.
+    pub method: String,
+    /// Path and query.
+    pub path: String,
+    /// Fields with lower-case names, in their order.
+    pub headers: Vec<(String, String)>,
+    /// The body, if it was read.
+    pub body: Vec<u8>,
+}
+
+impl Request {
+    /// Returns the first value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Returns the value of a query parameter, decoded as far as digests need.
+    pub fn query(&self, name: &str) -> Option<String> {
+        let (_, query) = self.path.split_once('?')?;
+        let pair = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
+        Some(pair.replace("%3A", ":").replace("%2F", "/"))
+    }
+}
+
+pub(super) struct Connection {
+    stream: BufReader<TcpStream>,
+    has_answered: bool,
+}
+
+impl Connection {
+    pub(super) fn new(stream: TcpStream) -> Connection {
+        let _ = stream.set_nodelay(true);
+        Connection { stream: BufReader::new(stream), has_answered: false }
+    }
+
+    pub(super) fn has_answered(&self) -> bool {
+        self.has_answered
+    }
+
+    /// Reads the head of the next request; none at the end, and when a client speaks TLS.
+    pub(super) fn head(&mut self) -> Option<Request> {
+        self.has_answered = false;
+        if self.stream.fill_buf().ok()?.first().is_none_or(|&byte| byte == 0x16) {
+            return None;
+        }
+        let mut request = Request::default();
+        let line = self.line()?;
+        let mut words = line.split(' ');
+        request.method = words.next()?.to_owned();
+        request.path = words.next()?.to_owned();
+        loop {
+            let line = self.line()?;
+            if line.is_empty() {
+                return Some(request);
+            }
+            let (name, value) = line.split_once(':')?;
+            request.headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+        }
+    }
+
+    /// Reads the body into the request; false when the connection broke.
+    pub(super) fn body(&mut self, request: &mut Request) -> bool {
+        if request.header("transfer-encoding").is_some() {
+            loop {
+                let Some(size) = self.line().and_then(|line| usize::from_str_radix(&line, 16).ok()) else {
+                    return false;
+                };
+                if !self.take(size, request) || self.line().is_none() {
+                    return false;
+                }
+                if size == 0 {
+                    return true;
+                }
+            }
+        }
+        let length = request.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+        self.take(length, request)
+    }
+
+    /// Reads exactly `size` bytes of the body.
+    pub(super) fn take(&mut self, size: usize, request: &mut Request) -> bool {
+        let before = request.body.len();
+        request.body.resize(before + size, 0);
+        self.stream.read_exact(&mut request.body[before..]).is_ok()
+    }
+
+    /// Answers with a length and a body; the connection stays open.
+    pub(super) fn answer(&mut self, status: u16, headers: &[(&str, &str)], body: &[u8]) -> Option<()> {
+        self.head_of(status, headers, Some(body.len()))?;
+        self.raw(body)
+    }
+
+    /// Writes the head of an answer; without a length the body ends with the connection.
+    pub(super) fn head_of(
+        &mut self,
+        status: u16,
+        headers: &[(&str, &str)],
+        length: Option<usize>,
+    ) -> Option<()> {
+        let mut head = format!("HTTP/1.1 {status} X\r\n");
+        for (name, value) in headers {
+            head += &format!("{name}: {value}\r\n");
+        }
+        match length {
+            // RFC 9110: no length with a 204.
+            Some(_) if status == 204 => {}
+            Some(length) => head += &format!("Content-Length: {length}\r\n"),
+            None => head += "Connection: close\r\n",
+        }
+        head += "\r\n";
+        self.raw(head.as_bytes())
+    }
+
+    /// Writes bytes as they are.
+    pub(super) fn raw(&mut self, bytes: &[u8]) -> Option<()> {
+        self.has_answered = true;
+        self.stream.get_mut().write_all(bytes).ok()
+    }
+
+    /// Ends the connection with a reset.
+    pub(super) fn reset(&mut self) -> Option<()> {
+        let _ =
+            rustix::net::sockopt::set_socket_linger(self.stream.get_ref(), Some(std::time::Duration::ZERO));
+        None
+    }
+
+    fn line(&mut self) -> Option<String> {
+        let mut line = Vec::new();
+        (&mut self.stream).take(1 << 20).read_until(b'\n', &mut line).ok().filter(|&count| count > 0)?;
+        Some(String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']).to_owned())
+    }
+}
+
+/// Encodes as RFC 4648, section 4.
+pub(super) fn base64(text: &str) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut encoded = String::new();
+    for group in text.as_bytes().chunks(3) {
+        let mut bits = [0; 4];
+        bits[1..=group.len()].copy_from_slice(group);
+        let bits = u32::from_be_bytes(bits);
+        for index in 0..4 {
+            let digit = (bits >> (18 - 6 * index)) & 63;
+            encoded.push(if index <= group.len() { char::from(ALPHABET[digit as usize]) } else { '=' });
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn base64_of_the_rfc() {
+        // RFC 4648, section 10.
+        for (text, encoded) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")]
+        {
+            assert_eq!(super::base64(text), encoded);
+        }
+    }
+}
