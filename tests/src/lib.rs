@@ -5,6 +5,7 @@
 //! Not here: any crate of the product. What is compared comes from the program's output and from the disk.
 
 pub mod data_root;
+pub mod disk;
 pub mod http;
 pub mod image;
 pub mod peer;

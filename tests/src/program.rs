@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -74,6 +75,65 @@ pub fn run(command: &mut Command) -> Finished {
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
+}
+
+/// What a run cost beside its outcome.
+#[derive(Debug)]
+pub struct Bounded {
+    /// How it ended; killed by us (SIGKILL) when it took longer than allowed.
+    pub finished: Finished,
+    /// Highest resident memory seen, sampled every few milliseconds.
+    pub peak_kib: u64,
+    /// Wall time.
+    pub elapsed: Duration,
+}
+
+/// Runs `command` to its end or for `limit`, watching its memory.
+#[track_caller]
+pub fn run_bounded(command: &mut Command, limit: Duration) -> Bounded {
+    let shown = show(command);
+    let start = Instant::now();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("could not start {shown}: {error}"));
+    let (mut out, mut err) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
+    let out = std::thread::spawn(move || read_lossily(&mut out));
+    let err = std::thread::spawn(move || read_lossily(&mut err));
+    let mut peak_kib = 0;
+    let status = loop {
+        peak_kib = peak_kib.max(resident_peak_kib(child.id()));
+        if let Some(status) = child.try_wait().expect("the child is ours") {
+            break status;
+        }
+        if start.elapsed() > limit {
+            child.kill().expect("the child is ours");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let finished = Finished {
+        command: shown,
+        status,
+        stdout: out.join().expect("reading does not panic"),
+        stderr: err.join().expect("reading does not panic"),
+    };
+    Bounded { finished, peak_kib, elapsed: start.elapsed() }
+}
+
+fn read_lossily(stream: &mut impl Read) -> String {
+    let mut bytes = Vec::new();
+    // What was read before an error is still worth showing.
+    let _ = stream.read_to_end(&mut bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Highest resident memory of a process so far; 0 when it is gone.
+pub fn resident_peak_kib(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
 }
 
 /// Runs `script` with `sh -eu` in `directory`; standard output when it succeeds.

@@ -7,4 +7,4 @@ mod cache;
 mod recipe;
 
 pub use cache::{cache_directory, storage};
-pub use recipe::{IMAGES, Image, ZSTD_OF};
+pub use recipe::{IMAGES, Image, TAR, ZSTD_OF, debian_tar, docker_archive};

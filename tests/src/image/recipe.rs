@@ -53,7 +53,7 @@ pub const ZSTD_OF: &str = "whiteouts";
 const MANY_LAYERS: usize = 120;
 
 /// Tar as a layer: no times but mtime, all xattrs, nanoseconds.
-const TAR: &str = "tar --format=posix --pax-option=delete=atime,delete=ctime --numeric-owner --sort=name \
+pub const TAR: &str = "tar --format=posix --pax-option=delete=atime,delete=ctime --numeric-owner --sort=name \
     --xattrs --xattrs-include='*'";
 
 /// Makes every image and leaves them in `storage`, the storage directory of a docker-registry.
@@ -281,7 +281,7 @@ fn layer(scratch: &Scratch, name: &str, script: &str, mtime_s: usize) -> PathBuf
 }
 
 /// Writes what `docker save` of 20.10 would: config, layers, `manifest.json`.
-fn docker_archive(scratch: &Scratch, reference: &str, layers: &[PathBuf]) -> PathBuf {
+pub fn docker_archive(scratch: &Scratch, reference: &str, layers: &[PathBuf]) -> PathBuf {
     let diff_ids: Vec<String> = layers
         .iter()
         .map(|path| format!("sha256:{}", sha256_hex(&fs::read(path).expect("the layer was written"))))
@@ -314,7 +314,7 @@ fn docker_archive(scratch: &Scratch, reference: &str, layers: &[PathBuf]) -> Pat
 }
 
 /// A debootstrap minbase of the release that runs here, from the mirror that apt uses.
-fn debian_tar() -> PathBuf {
+pub fn debian_tar() -> PathBuf {
     let cache = cache_directory();
     let release = release();
     let tar = cache.join(format!("debian-{release}.tar"));

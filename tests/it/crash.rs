@@ -1,0 +1,285 @@
+//! kill -9, power cuts, failing system calls and full disks: nothing acknowledged is lost, nothing half-made shows.
+//!
+//! `SHALE_TEST_KILLS` and `SHALE_TEST_CUTS` set how often (a full run: 1000 and 300), `SHALE_TEST_SEED` the moments.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use shale_tests::data_root::{DataRoot, layer_differences};
+use shale_tests::disk::Disk;
+use shale_tests::image::storage;
+use shale_tests::peer::{Access, DockerRegistry, Dockerd, Options, Shale};
+use shale_tests::program::{require, run};
+use shale_tests::scratch::Scratch;
+use shale_tests::tree::Compare;
+
+/// Enough layers to be hit between two of them, small enough to be pulled often.
+const IMAGE: &str = "whiteouts";
+
+/// Two images that share nothing.
+const OTHER: &str = "hard-links";
+
+/// A generator good enough to choose moments, the same for the same seed.
+struct Moments(u64);
+
+impl Moments {
+    fn new() -> Self {
+        let seed = number("SHALE_TEST_SEED", u64::from(std::process::id()));
+        println!("SHALE_TEST_SEED={seed}");
+        Self(seed.wrapping_mul(2).wrapping_add(1))
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit.max(1)
+    }
+}
+
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+}
+
+/// What the store must hold after everything went well.
+struct Expected {
+    root: DataRoot,
+}
+
+impl Expected {
+    fn pull(scratch: &Scratch, registry: &DockerRegistry, names: &[&str]) -> Self {
+        let shale = Shale::new(&scratch.folder("expected"));
+        for name in names {
+            shale.shale(&["pull", "--quiet", &reference(registry, name)]);
+        }
+        Self { root: DataRoot::read(shale.data_root()) }
+    }
+
+    /// Every layer of the expected root is here, equal in all its files.
+    #[track_caller]
+    fn check(&self, shale: &Shale, when: &str) {
+        let found = DataRoot::read(shale.data_root());
+        for (id, config) in &self.root.configs {
+            assert_eq!(found.configs.get(id), Some(config), "{when}: config {id}");
+        }
+        for (chain, layer) in &self.root.layers {
+            let ours = found.layers.get(chain).unwrap_or_else(|| panic!("{when}: layer {chain} is missing"));
+            let difference = layer_differences(chain, ours, layer, Compare { times: true });
+            assert_eq!(difference, Vec::<String>::new(), "{when}");
+        }
+    }
+}
+
+fn reference(registry: &DockerRegistry, name: &str) -> String {
+    format!("{}/images/{name}:1", registry.host())
+}
+
+/// Whatever happened before, the store is sound, and what it shows it has.
+#[track_caller]
+fn check_sound(shale: &Shale, when: &str) {
+    let verdict = shale.run(&["fsck"]);
+    assert!(verdict.is_success(), "{when}: {}", verdict.describe());
+    for id in shale.shale(&["images", "--all", "--quiet", "--no-trunc"]).lines() {
+        shale.shale(&["inspect", id]);
+    }
+}
+
+#[track_caller]
+fn check_no_leftovers(shale: &Shale, when: &str) {
+    shale.shale(&["gc"]);
+    assert_eq!(DataRoot::read(shale.data_root()).leftovers, Vec::<String>::new(), "{when}");
+}
+
+#[test]
+fn killed_at_random_moments_the_store_stays_sound_and_the_next_run_completes() {
+    let scratch = Scratch::new("kill");
+    let registry = DockerRegistry::on_storage(&scratch.folder("r"), &storage(), Access::ReadOnly);
+    let target = DockerRegistry::start(&scratch.folder("t"), Access::Open);
+    let expected = Expected::pull(&scratch, &registry, &[IMAGE, OTHER]);
+    let shale = Shale::new(&scratch.folder("shale"));
+    let (image, other) = (reference(&registry, IMAGE), reference(&registry, OTHER));
+    let saved = scratch.path().join("saved.tar");
+    shale.shale(&["pull", "--quiet", &other]);
+    shale.shale(&["save", "-o", saved.to_str().expect("scratch paths are text"), &other]);
+    let pushed = format!("{}/pushed:1", target.host());
+    shale.shale(&["tag", &other, &pushed]);
+    let operations: [Vec<&str>; 6] = [
+        vec!["pull", &image],
+        vec!["rmi", &image],
+        vec!["load", "-i", saved.to_str().expect("scratch paths are text")],
+        vec!["tag", &other, "moving:tag"],
+        vec!["push", &pushed],
+        vec!["gc"],
+    ];
+    // How long each takes when nobody interrupts; the moments are spread over that.
+    let mut longest = Vec::new();
+    for operation in &operations {
+        let start = Instant::now();
+        shale.shale(operation);
+        longest.push(start.elapsed());
+    }
+    let mut moments = Moments::new();
+    let mut interrupted = 0;
+    for round in 0..number("SHALE_TEST_KILLS", 40) {
+        // Every other kill hits a pull, the longest way through the store.
+        let chosen = if round % 2 == 0 { 0 } else { moments.below(6) as usize };
+        if chosen == 0 {
+            let _ = shale.run(&["rmi", &image]);
+        }
+        let span = u64::try_from(longest[chosen].as_micros()).expect("it is short");
+        let delay = Duration::from_micros(moments.below(span));
+        let when = format!("round {round}: {} killed after {delay:?}", operations[chosen].join(" "));
+        let mut child = shale
+            .command(&operations[chosen])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program starts");
+        // A kill at a random moment is the subject here, so this sleep is not a wait for something.
+        std::thread::sleep(delay);
+        child.kill().expect("the child is ours");
+        interrupted += usize::from(!child.wait().expect("the child is ours").success());
+        check_sound(&shale, &when);
+    }
+    assert!(interrupted > 0, "no kill came in time");
+    shale.shale(&["pull", "--quiet", &image]);
+    shale.shale(&["pull", "--quiet", &other]);
+    expected.check(&shale, "after all kills");
+    check_no_leftovers(&shale, "after all kills");
+    let docker = Dockerd::start(&scratch.folder("d"), shale.data_root(), &Options::default());
+    for reference in [&image, &other] {
+        docker.docker(&["run", "--rm", "--network", "none", reference, "/bin/sh", "-c", "ls /"]);
+    }
+}
+
+#[test]
+fn what_a_pull_acknowledged_survives_a_power_cut() {
+    let scratch = Scratch::new("cut");
+    let registry = DockerRegistry::on_storage(&scratch.folder("r"), &storage(), Access::ReadOnly);
+    let expected = Expected::pull(&scratch, &registry, &[IMAGE]);
+    let disk = Disk::make(scratch.path(), "acknowledged", "400M", &[]);
+    let shale = Shale::on_root(scratch.path(), &disk.path().join("root"));
+    shale.shale(&["pull", "--quiet", &reference(&registry, IMAGE)]);
+    let disk = disk.cut_power();
+    let shale = Shale::on_root(scratch.path(), &disk.path().join("root"));
+    check_sound(&shale, "after the cut");
+    expected.check(&shale, "after the cut");
+    check_no_leftovers(&shale, "after the cut");
+}
+
+#[test]
+fn a_pull_that_a_power_cut_ended_is_completed_by_the_next() {
+    let scratch = Scratch::new("cut");
+    let registry = DockerRegistry::on_storage(&scratch.folder("r"), &storage(), Access::ReadOnly);
+    let start = Instant::now();
+    let expected = Expected::pull(&scratch, &registry, &[IMAGE]);
+    let span = u64::try_from(start.elapsed().as_micros()).expect("it is short");
+    let image = reference(&registry, IMAGE);
+    let mut moments = Moments::new();
+    for round in 0..number("SHALE_TEST_CUTS", 8) {
+        let disk = Disk::make(scratch.path(), &format!("cut{round}"), "400M", &[]);
+        let shale = Shale::on_root(scratch.path(), &disk.path().join("root"));
+        let delay = Duration::from_micros(moments.below(span));
+        let mut child = shale
+            .command(&["pull", "--quiet", &image])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program starts");
+        std::thread::sleep(delay);
+        let was_acknowledged = matches!(child.try_wait(), Ok(Some(status)) if status.success());
+        let when = format!("round {round}: cut after {delay:?}");
+        let disk = {
+            let _ = child.kill();
+            let _ = child.wait();
+            disk.cut_power()
+        };
+        let shale = Shale::on_root(scratch.path(), &disk.path().join("root"));
+        if was_acknowledged {
+            expected.check(&shale, &when);
+        }
+        check_sound(&shale, &when);
+        shale.shale(&["pull", "--quiet", &image]);
+        expected.check(&shale, &when);
+        check_no_leftovers(&shale, &when);
+    }
+}
+
+/// Calls that a write path can fail at, by strace's names.
+const CALLS: [&str; 10] = [
+    "fsync",
+    "fdatasync",
+    "syncfs",
+    "renameat2,renameat,rename",
+    "write",
+    "openat",
+    "mkdirat,mkdir",
+    "linkat",
+    "symlinkat",
+    "openat2",
+];
+
+#[test]
+fn each_system_call_may_fail_once_and_a_failed_one_is_never_acknowledged() {
+    let scratch = Scratch::new("fault");
+    let strace = require("strace", "strace");
+    let registry = DockerRegistry::on_storage(&scratch.folder("r"), &storage(), Access::ReadOnly);
+    let expected = Expected::pull(&scratch, &registry, &[IMAGE]);
+    let image = reference(&registry, IMAGE);
+    // Under strace each run takes a second; a full sweep goes on until a run meets no fault.
+    let steps = number("SHALE_TEST_FAULTS", 4);
+    let mut hits = 0;
+    for call in CALLS {
+        for error in ["EIO", "ENOSPC"] {
+            for step in 1..=steps {
+                let shale = Shale::new(&scratch.folder("shale"));
+                // Later calls belong to the layers and the commit; the first ones to the start of the program.
+                let nth = if steps <= 8 { step * step * 3 - 2 } else { step };
+                let log = scratch.path().join("strace.log");
+                let mut command = Command::new(&strace);
+                command.args(["-f", "-qq", "-o"]).arg(&log);
+                command.args(["-e", &format!("trace={call}"), "-e"]);
+                command.arg(format!("inject={call}:error={error}:when={nth}"));
+                command.arg(shale.program()).arg("--data-root").arg(shale.data_root());
+                let finished = run(command.args(["pull", "--quiet", &image]));
+                let is_hit = std::fs::read_to_string(&log).unwrap_or_default().contains("(INJECTED)");
+                let when = format!("{call} number {nth} fails with {error}: {}", finished.describe());
+                assert!(finished.code() < 126 && finished.code() != 101, "{when}");
+                hits += usize::from(is_hit);
+                if finished.is_success() {
+                    expected.check(&shale, &when);
+                    let is_sync = call.contains("sync");
+                    assert!(!(is_hit && is_sync), "acknowledged after a failed sync: {when}");
+                }
+                check_sound(&shale, &when);
+                shale.shale(&["pull", "--quiet", &image]);
+                expected.check(&shale, &when);
+                check_no_leftovers(&shale, &when);
+                std::fs::remove_dir_all(shale.data_root()).expect("the root is ours");
+                if !is_hit {
+                    break;
+                }
+            }
+        }
+    }
+    assert!(hits > 20, "only {hits} faults were met");
+}
+
+#[test]
+fn a_full_disk_and_one_without_inodes_give_an_error_and_the_space_back() {
+    let scratch = Scratch::new("full");
+    let registry = DockerRegistry::on_storage(&scratch.folder("r"), &storage(), Access::ReadOnly);
+    for (name, size, options) in [("bytes", "24M", &["-m", "0"][..]), ("inodes", "400M", &["-N", "400"][..])]
+    {
+        let disk = Disk::make(scratch.path(), name, size, options);
+        let shale = Shale::on_root(scratch.path(), &disk.path().join("root"));
+        let message = shale.run(&["pull", "--quiet", &reference(&registry, "debian")]).refusal();
+        assert!(message.to_lowercase().contains("no space left"), "{name}: {message}");
+        check_sound(&shale, name);
+        check_no_leftovers(&shale, name);
+        shale.shale(&["pull", "--quiet", &reference(&registry, IMAGE)]);
+        check_sound(&shale, name);
+    }
+}

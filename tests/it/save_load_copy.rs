@@ -1,0 +1,140 @@
+//! Archives between Shale, docker, skopeo and podman, and copies that keep every digest.
+
+use std::path::Path;
+use std::process::Command;
+
+use shale_tests::data_root::DataRoot;
+use shale_tests::fixtures;
+use shale_tests::image::storage;
+use shale_tests::peer::{Access, DockerRegistry, Dockerd, Options, Shale};
+use shale_tests::program::{Finished, require, run, shell};
+use shale_tests::scratch::Scratch;
+
+const NAMES: [&str; 4] = ["whiteouts", "names", "same-layer-twice", "empty-layer"];
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("scratch paths are text")
+}
+
+fn skopeo(arguments: &[&str]) -> Finished {
+    run(Command::new(require("skopeo", "skopeo")).args(arguments))
+}
+
+/// Image IDs and chain IDs: what must survive every archive.
+fn ids(root: &DataRoot) -> (Vec<String>, Vec<String>) {
+    (root.configs.keys().cloned().collect(), root.layers.keys().cloned().collect())
+}
+
+#[test]
+fn docker_loads_what_shale_saves() {
+    let scratch = Scratch::new("save");
+    let source = DockerRegistry::on_storage(&scratch.folder("s"), &storage(), Access::ReadOnly);
+    let shale = Shale::new(&scratch.folder("shale"));
+    let references: Vec<String> =
+        NAMES.iter().map(|name| format!("{}/images/{name}:1", source.host())).collect();
+    for reference in &references {
+        shale.shale(&["pull", "--quiet", reference]);
+    }
+    let tar = scratch.path().join("saved.tar");
+    let mut save = vec!["save", "-o", text(&tar)];
+    save.extend(references.iter().map(String::as_str));
+    shale.shale(&save);
+    let docker = Dockerd::start(&scratch.folder("d"), &scratch.folder("root"), &Options::default());
+    let loaded = docker.docker(&["load", "-i", text(&tar)]);
+    for reference in &references {
+        assert!(loaded.contains(&format!("Loaded image: {reference}")), "{loaded}");
+    }
+    assert_eq!(ids(&DataRoot::read(shale.data_root())), ids(&DataRoot::read(docker.data_root())));
+    // skopeo reads the same archive as an OCI layout or as docker's, whichever it finds.
+    skopeo(&["inspect", &format!("docker-archive:{}:{}", tar.display(), references[0])]).success();
+}
+
+#[test]
+fn shale_loads_what_docker_skopeo_and_podman_save() {
+    let scratch = Scratch::new("load");
+    let source = DockerRegistry::on_storage(&scratch.folder("s"), &storage(), Access::ReadOnly);
+    let reference = format!("{}/images/whiteouts:1", source.host());
+    let pulled = Shale::new(&scratch.folder("pulled"));
+    pulled.shale(&["pull", "--quiet", &reference]);
+    let expected = ids(&DataRoot::read(pulled.data_root()));
+
+    let by_docker = scratch.path().join("docker.tar");
+    {
+        let docker = Dockerd::start(&scratch.folder("d"), &scratch.folder("root"), &Options::default());
+        docker.docker(&["pull", "--quiet", &reference]);
+        docker.docker(&["save", "-o", text(&by_docker), &reference]);
+    }
+    let docker_archive = scratch.path().join("skopeo-docker.tar");
+    let oci_archive = scratch.path().join("skopeo-oci.tar");
+    let from = format!("docker://{reference}");
+    let copy = ["copy", "--quiet", "--src-tls-verify=false", &from];
+    skopeo(&[&copy[..], &[&format!("docker-archive:{}:loaded:1", docker_archive.display())]].concat())
+        .success();
+    skopeo(&[&copy[..], &[&format!("oci-archive:{}:loaded:1", oci_archive.display())]].concat()).success();
+    let by_podman = scratch.path().join("podman.tar");
+    podman(&scratch, &["pull", "--quiet", "--tls-verify=false", &reference]);
+    podman(&scratch, &["save", "--quiet", "-o", text(&by_podman), &reference]);
+
+    for archive in [&by_docker, &docker_archive, &oci_archive, &by_podman] {
+        let name = archive.file_stem().expect("it has a name").to_string_lossy().into_owned();
+        let shale = Shale::new(&scratch.folder(&format!("loaded-{name}")));
+        shale.shale(&["load", "-i", text(archive)]);
+        let root = DataRoot::read(shale.data_root());
+        assert_eq!(root.leftovers, Vec::<String>::new(), "{name}");
+        assert_eq!(ids(&root).1, expected.1, "{name}");
+        // An OCI archive of a Docker image has the config rewritten by skopeo; the others keep it.
+        if name != "skopeo-oci" {
+            assert_eq!(ids(&root).0, expected.0, "{name}");
+        }
+    }
+}
+
+fn podman(scratch: &Scratch, arguments: &[&str]) -> String {
+    let mut command = Command::new(require("podman", "podman"));
+    command.arg("--root").arg(scratch.folder("podman")).arg("--runroot").arg(scratch.folder("podman-run"));
+    run(command.args(["--storage-driver", "overlay"]).args(arguments)).success()
+}
+
+#[test]
+fn shale_loads_the_golden_archives_of_docker_20_10_and_28() {
+    let scratch = Scratch::new("golden");
+    let golden = fixtures().join("docker");
+    let (old, new) = (scratch.path().join("old.tar"), scratch.path().join("new.tar"));
+    let script = format!(
+        "xz -dc {}/20.10.24/save-app-base.tar.xz > {}; tar -xOf {}/28.5.2/data-root+save.tar.xz save-app-base.tar > {}",
+        golden.display(),
+        old.display(),
+        golden.display(),
+        new.display(),
+    );
+    shell(scratch.path(), &script);
+    for (version, archive) in [("20.10.24", &old), ("28.5.2", &new)] {
+        let shale = Shale::new(&scratch.folder(version));
+        let loaded = shale.shale(&["load", "-i", text(archive)]);
+        for name in ["fx/app:1", "fx/base:1", "127.0.0.1:5918/fx/app:1"] {
+            assert!(loaded.contains(&format!("Loaded image: {name}")), "{version}: {loaded}");
+            let recorded = golden.join(version).join("cli-28.2/images-digests-no-trunc.txt");
+            let recorded = std::fs::read_to_string(recorded).expect("it is in the repository");
+            let id = shale.shale(&["images", "--quiet", "--no-trunc", name]);
+            assert!(recorded.contains(id.trim()), "{version}: {name} is {id}");
+        }
+    }
+}
+
+#[test]
+fn a_copy_keeps_every_digest_through_registry_layout_and_archive() {
+    let scratch = Scratch::new("copy");
+    let source = DockerRegistry::on_storage(&scratch.folder("s"), &storage(), Access::ReadOnly);
+    let target = DockerRegistry::start(&scratch.folder("t"), Access::Open);
+    let shale = Shale::new(&scratch.folder("shale"));
+    let layout = scratch.path().join("layout");
+    let from = format!("docker://{}/images/whiteouts:1", source.host());
+    let inside = format!("oci:{}:1", layout.display());
+    let to = format!("docker://{}/copied/whiteouts:1", target.host());
+    shale.shale(&["copy", &from, &inside]);
+    shale.shale(&["copy", &inside, &to]);
+    assert_eq!(source.digest("images/whiteouts", "1"), target.digest("copied/whiteouts", "1"));
+    let raw = |reference: &str| skopeo(&["inspect", "--raw", "--tls-verify=false", reference]).success();
+    assert_eq!(raw(&from), raw(&to));
+    assert_eq!(raw(&from), raw(&inside));
+}

@@ -1,0 +1,128 @@
+//! The wire: a real docker-registry in each of its guises, a bad line, a mirror, and a second host that listens.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use shale_tests::data_root::DataRoot;
+use shale_tests::image::storage;
+use shale_tests::peer::{Access, CuttingProxy, DockerRegistry, Shale};
+use shale_tests::program::{require, run, run_bounded};
+use shale_tests::scratch::Scratch;
+use shale_tests::tree::Compare;
+
+/// Memory for a pull of a whole distribution.
+const MEMORY_MAX_KIB: u64 = 100 * 1024;
+
+const LINE_BYTES: usize = 1_000_000;
+
+/// Image IDs in the store, sorted.
+fn images(shale: &Shale) -> Vec<String> {
+    let mut ids: Vec<String> =
+        shale.shale(&["images", "--all", "--quiet", "--no-trunc"]).lines().map(str::to_owned).collect();
+    ids.sort();
+    ids
+}
+
+fn copy_image(from: &str, to: &str, extra: &[&str]) {
+    let mut command = Command::new(require("skopeo", "skopeo"));
+    command.args(["copy", "--quiet", "--src-tls-verify=false"]).args(extra);
+    run(command.args([format!("docker://{from}"), format!("docker://{to}")])).success();
+}
+
+#[test]
+fn a_line_that_breaks_every_megabyte_only_slows_a_pull_down() {
+    let scratch = Scratch::new("cut");
+    let registry = DockerRegistry::on_storage(&scratch.folder("r"), &storage(), Access::ReadOnly);
+    let proxy = CuttingProxy::start(registry.port(), LINE_BYTES);
+    let shale = Shale::new(&scratch.folder("cut"));
+    let pulled =
+        run_bounded(&mut shale.command(&["pull", &format!("{}/images/debian:1", proxy.host())]), TIME_MAX);
+    assert!(pulled.finished.is_success(), "{}", pulled.finished.describe());
+    assert!(pulled.peak_kib < MEMORY_MAX_KIB, "{} KiB", pulled.peak_kib);
+    assert!(proxy.cuts() >= 5, "only {} cuts: the image is too small to say anything", proxy.cuts());
+    // docker-registry answers a Range request with 206; each cut but the last must have been followed by one.
+    let partial = registry.requests("GET", "/blobs/").iter().filter(|line| line.contains("\" 206 ")).count();
+    assert!(partial >= proxy.cuts() / 2, "{partial} ranges for {} cuts", proxy.cuts());
+
+    let whole = Shale::new(&scratch.folder("whole"));
+    whole.shale(&["pull", &format!("{}/images/debian:1", registry.host())]);
+    let (cut, whole) = (DataRoot::read(shale.data_root()), DataRoot::read(whole.data_root()));
+    assert_eq!(cut.configs, whole.configs);
+    for (chain, layer) in &whole.layers {
+        let compare = Compare { times: true };
+        let difference = shale_tests::data_root::layer_differences(chain, &cut.layers[chain], layer, compare);
+        assert_eq!(difference, Vec::<String>::new());
+    }
+}
+
+const TIME_MAX: std::time::Duration = std::time::Duration::from_secs(240);
+
+#[test]
+fn a_password_is_asked_for_and_only_the_right_one_opens() {
+    let scratch = Scratch::new("password");
+    let source = DockerRegistry::on_storage(&scratch.folder("s"), &storage(), Access::ReadOnly);
+    let registry = DockerRegistry::start(&scratch.folder("r"), Access::Password);
+    let reference = format!("{}/private/busybox:1", registry.host());
+    let extra = ["--dest-tls-verify=false", "--dest-creds=bob:s3cret"];
+    copy_image(&format!("{}/images/busybox:1", source.host()), &reference, &extra);
+
+    let shale = Shale::new(scratch.path());
+    let message = shale.run(&["pull", &reference]).refusal();
+    assert!(message.to_lowercase().contains("auth") || message.contains("denied"), "{message}");
+    shale.run(&["login", "-u", "bob", "-p", "wrong", &registry.host()]).refusal();
+    assert_eq!(images(&shale), Vec::<String>::new());
+    let greeting = shale.shale(&["login", "-u", "bob", "-p", "s3cret", &registry.host()]);
+    assert!(greeting.contains("Login Succeeded"), "{greeting}");
+    shale.shale(&["pull", &reference]);
+    assert_eq!(images(&shale).len(), 1);
+    let copy = format!("{}/private/again:1", registry.host());
+    shale.shale(&["tag", &reference, &copy]);
+    shale.shale(&["push", &copy]);
+    shale.shale(&["logout", &registry.host()]);
+    shale.run(&["pull", &copy]).refusal();
+    let config = fs::read_to_string(shale.config().join("config.json")).unwrap_or_default();
+    assert!(!config.contains(&registry.host()), "logout left {config}");
+}
+
+#[test]
+fn a_certificate_counts_only_with_its_authority() {
+    let scratch = Scratch::new("tls");
+    let source = DockerRegistry::on_storage(&scratch.folder("s"), &storage(), Access::ReadOnly);
+    let registry = DockerRegistry::start(&scratch.folder("r"), Access::Tls);
+    let reference = format!("{}/tls/busybox:1", registry.host());
+    copy_image(&format!("{}/images/busybox:1", source.host()), &reference, &["--dest-tls-verify=false"]);
+
+    let shale = Shale::new(scratch.path());
+    let message = shale.run(&["pull", &reference]).refusal();
+    assert!(message.to_lowercase().contains("certificate"), "{message}");
+    let certificates = shale.config().join("certs.d").join(registry.host());
+    fs::create_dir_all(&certificates).expect("the home is ours");
+    fs::copy(registry.authority(), certificates.join("ca.crt")).expect("the home is ours");
+    shale.shale(&["pull", &reference]);
+    assert_eq!(images(&shale).len(), 1);
+}
+
+#[test]
+fn a_mirror_that_is_down_is_passed_over_and_one_that_is_up_is_used() {
+    let scratch = Scratch::new("mirror");
+    let registry = DockerRegistry::start(&scratch.folder("r"), Access::Open);
+    let source = DockerRegistry::on_storage(&scratch.folder("s"), &storage(), Access::ReadOnly);
+    let copy = format!("{}/library/busybox:1", registry.host());
+    copy_image(&format!("{}/images/busybox:1", source.host()), &copy, &["--dest-tls-verify=false"]);
+
+    let shale = Shale::new(scratch.path());
+    let dead = format!("http://127.0.0.1:{}", shale_tests::http::free_port());
+    let settings = serde_json::json!({"registry-mirrors": [dead, format!("http://{}", registry.host())]});
+    write_daemon_json(&shale, &settings);
+    shale.shale(&["pull", "busybox:1"]);
+    let names = shale.shale(&["images", "--format", "{{.Repository}}:{{.Tag}}"]);
+    assert_eq!(names.trim(), "busybox:1", "the name is that of Docker Hub, not of the mirror");
+}
+
+/// Where the program reads what dockerd would: beside `config.json`.
+fn write_daemon_json(shale: &Shale, settings: &serde_json::Value) {
+    let path: &Path = &shale.config();
+    fs::create_dir_all(path).expect("the home is ours");
+    fs::write(path.join("daemon.json"), settings.to_string()).expect("the home is ours");
+}

@@ -1,0 +1,67 @@
+//! A small ext4 of its own on a loop device: to be filled, to be cut from power, to be looked at afterwards.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::program::{require, run, shell};
+use crate::scratch::unmount_below;
+
+/// A mounted file system in a file; dropping it unmounts it.
+#[derive(Debug)]
+pub struct Disk {
+    backing: PathBuf,
+    mount_point: PathBuf,
+}
+
+impl Disk {
+    /// Makes and mounts a file system of `size` (`24M`), with `options` for mkfs.
+    #[track_caller]
+    pub fn make(directory: &Path, name: &str, size: &str, options: &[&str]) -> Self {
+        let backing = directory.join(name);
+        shell(directory, &format!("truncate -s {size} {name}"));
+        let mkfs = require("mkfs.ext4", "e2fsprogs");
+        run(Command::new(mkfs).args(["-q", "-F"]).args(options).arg(&backing)).success();
+        Self::mount(backing)
+    }
+
+    /// Mounts what `backing` holds. Nothing is written back by itself: the journal is committed every ten minutes.
+    #[track_caller]
+    fn mount(backing: PathBuf) -> Self {
+        let mount_point = backing.with_extension("mounted");
+        fs::create_dir_all(&mount_point).expect("the scratch directory is ours");
+        let mut mount = Command::new(require("mount", "mount"));
+        run(mount.args(["-o", "loop,commit=600"]).arg(&backing).arg(&mount_point)).success();
+        Self { backing, mount_point }
+    }
+
+    /// Where the file system is mounted.
+    pub fn path(&self) -> &Path {
+        &self.mount_point
+    }
+
+    /// Cuts the power: all that is not on the disk is gone. Returns what the next start finds, as a copy.
+    ///
+    /// `EXT4_IOC_SHUTDOWN` with `NOLOGFLUSH`, as xfstests' godown does it. A copy is mounted because the dead file
+    /// system may stay pinned by another mount namespace.
+    #[track_caller]
+    pub fn cut_power(self) -> Self {
+        let script = "import fcntl, os, struct, sys
+fd = os.open(sys.argv[1], os.O_RDONLY)
+fcntl.ioctl(fd, 0x8004587d, struct.pack('I', 2))
+";
+        run(Command::new(require("python3", "python3")).args(["-c", script]).arg(&self.mount_point))
+            .success();
+        unmount_below(&self.mount_point);
+        let copy = self.backing.with_extension("after");
+        let mut command = Command::new(require("cp", "coreutils"));
+        run(command.arg("--sparse=always").arg(&self.backing).arg(&copy)).success();
+        Self::mount(copy)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        unmount_below(&self.mount_point);
+    }
+}
