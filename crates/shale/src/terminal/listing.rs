@@ -5,7 +5,9 @@
 pub mod disk_usage;
 pub mod history;
 pub mod images;
+pub mod inspect;
 pub mod search;
+pub mod tree;
 
 use jiff::{Timestamp, tz::TimeZone};
 

@@ -264,7 +264,7 @@ fn go_syntax(value: &Value) -> String {
         Value::Null => "<nil>".to_owned(),
         Value::String(text) => quote(text),
         Value::Array(items) => {
-            let items: Vec<String> = items.iter().map(|item| nested_syntax(item)).collect();
+            let items: Vec<String> = items.iter().map(nested_syntax).collect();
             format!("[]interface {{}}{{{}}}", items.join(", "))
         }
         Value::Object(_) => {

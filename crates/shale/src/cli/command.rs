@@ -1,0 +1,515 @@
+//! What a person may ask for, as plain values.
+
+use std::path::PathBuf;
+
+use super::flags::Matches;
+
+/// A command with everything that was typed. Optional texts are `None` where nothing or an empty text was typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)] // The fields are the flags and arguments of the same name; `shale COMMAND --help` describes them.
+pub enum Command {
+    Pull {
+        reference: String,
+        all_tags: bool,
+        platform: Option<String>,
+        quiet: bool,
+    },
+    Push {
+        reference: String,
+        all_tags: bool,
+        platform: Option<String>,
+        quiet: bool,
+    },
+    Images(Images),
+    Inspect {
+        names: Vec<String>,
+        format: Option<String>,
+        size: bool,
+        object_type: Option<String>,
+    },
+    ImageInspect {
+        names: Vec<String>,
+        format: Option<String>,
+        platform: Option<String>,
+    },
+    History {
+        image: String,
+        format: String,
+        human: bool,
+        no_trunc: bool,
+        platform: Option<String>,
+        quiet: bool,
+    },
+    Tag {
+        source: String,
+        target: String,
+    },
+    ImageRemove(ImageRemove),
+    ImagePrune {
+        all: bool,
+        force: bool,
+        filters: Vec<String>,
+    },
+    Save(Save),
+    Load(Load),
+    Import(Import),
+    ManifestInspect(ManifestInspect),
+    Search(Search),
+    Login(Login),
+    Logout {
+        server: Option<String>,
+    },
+    SystemDf {
+        format: String,
+        verbose: bool,
+    },
+    Version {
+        format: Option<String>,
+    },
+    Info {
+        format: Option<String>,
+    },
+    Completion {
+        shell: Shell,
+        descriptions: bool,
+    },
+    Explain(Explain),
+    Copy(Copy),
+    Fsck {
+        repair: bool,
+        quiet: bool,
+    },
+    Gc {
+        dry_run: bool,
+    },
+    Diff {
+        image: String,
+        other: String,
+        format: Option<String>,
+    },
+    Tour,
+    Registry(RegistryCommand),
+}
+
+/// `shale images`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Images {
+    pub reference: Option<String>,
+    pub all: bool,
+    pub digests: bool,
+    pub filters: Vec<String>,
+    pub format: String,
+    pub no_trunc: bool,
+    pub quiet: bool,
+    pub tree: bool,
+}
+
+/// `shale rmi`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct ImageRemove {
+    pub images: Vec<String>,
+    pub force: bool,
+    pub no_prune: bool,
+    pub platforms: Vec<String>,
+}
+
+/// `shale save`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Save {
+    pub images: Vec<String>,
+    pub output: Option<PathBuf>,
+    pub platform: Option<String>,
+}
+
+/// `shale load`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Load {
+    pub input: Option<PathBuf>,
+    pub platform: Option<String>,
+    pub quiet: bool,
+}
+
+/// `shale import`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Import {
+    pub source: String,
+    pub reference: Option<String>,
+    pub changes: Vec<String>,
+    pub message: Option<String>,
+    pub platform: Option<String>,
+}
+
+/// `shale manifest inspect`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct ManifestInspect {
+    /// The list in which to look, where two names were typed.
+    pub list: Option<String>,
+    pub reference: String,
+    pub insecure: bool,
+    pub raw: bool,
+    pub verbose: bool,
+}
+
+/// `shale search`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Search {
+    pub term: String,
+    pub filters: Vec<String>,
+    pub format: String,
+    pub limit: Option<i64>,
+    pub no_trunc: bool,
+}
+
+/// `shale login`.
+#[derive(Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Login {
+    pub server: Option<String>,
+    pub username: Option<String>,
+    /// A secret; it stays out of `Debug`.
+    pub password: Option<String>,
+    pub password_stdin: bool,
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Login")
+            .field("server", &self.server)
+            .field("username", &self.username)
+            .field("password", &self.password.as_ref().map(|_| "…"))
+            .field("password_stdin", &self.password_stdin)
+            .finish()
+    }
+}
+
+/// A shell that can complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Shell {
+    Bash,
+    Fish,
+    Powershell,
+    Zsh,
+}
+
+/// `shale explain`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Explain {
+    pub subject: String,
+    pub format: Option<String>,
+    pub waste: bool,
+}
+
+/// `shale copy`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Copy {
+    pub source: String,
+    pub destination: String,
+    pub platforms: Vec<String>,
+    pub no_referrers: bool,
+    pub quiet: bool,
+}
+
+/// `shale registry …`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum RegistryCommand {
+    Serve(Serve),
+    Gc { root: Option<PathBuf>, dry_run: bool },
+    Fsck { root: Option<PathBuf>, repair: bool },
+    Import { source: PathBuf, root: Option<PathBuf> },
+    UserAdd { name: String, root: Option<PathBuf>, password_stdin: bool },
+    UserRemove { name: String, root: Option<PathBuf> },
+    Tags { repository: String, format: String },
+    Repositories { registry: String, format: String },
+    Delete { names: Vec<String>, force: bool },
+}
+
+/// `shale registry serve`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Serve {
+    pub root: Option<PathBuf>,
+    pub file: Option<PathBuf>,
+    pub listen: Option<String>,
+    pub read_only: bool,
+    pub tls_certificate: Option<PathBuf>,
+    pub tls_key: Option<PathBuf>,
+}
+
+fn format(matches: &Matches) -> String {
+    matches.text("format").unwrap_or_default().to_owned()
+}
+
+fn path(matches: &Matches, flag: &str) -> Option<PathBuf> {
+    matches.filled(flag).map(PathBuf::from)
+}
+
+/// Makers, one for each command of the tree.
+impl Command {
+    pub(super) fn pull(matches: &Matches) -> Command {
+        Command::Pull {
+            reference: matches.argument(0),
+            all_tags: matches.is_on("all-tags"),
+            platform: matches.filled("platform"),
+            quiet: matches.is_on("quiet"),
+        }
+    }
+
+    pub(super) fn push(matches: &Matches) -> Command {
+        Command::Push {
+            reference: matches.argument(0),
+            all_tags: matches.is_on("all-tags"),
+            platform: matches.filled("platform"),
+            quiet: matches.is_on("quiet"),
+        }
+    }
+
+    pub(super) fn images(matches: &Matches) -> Command {
+        Command::Images(Images {
+            reference: matches.optional_argument(0),
+            all: matches.is_on("all"),
+            digests: matches.is_on("digests"),
+            filters: matches.list("filter"),
+            format: format(matches),
+            no_trunc: matches.is_on("no-trunc"),
+            quiet: matches.is_on("quiet"),
+            tree: matches.is_on("tree"),
+        })
+    }
+
+    pub(super) fn inspect(matches: &Matches) -> Command {
+        Command::Inspect {
+            names: matches.arguments.clone(),
+            format: matches.filled("format"),
+            size: matches.is_on("size"),
+            object_type: matches.filled("type"),
+        }
+    }
+
+    pub(super) fn image_inspect(matches: &Matches) -> Command {
+        Command::ImageInspect {
+            names: matches.arguments.clone(),
+            format: matches.filled("format"),
+            platform: matches.filled("platform"),
+        }
+    }
+
+    pub(super) fn history(matches: &Matches) -> Command {
+        Command::History {
+            image: matches.argument(0),
+            format: format(matches),
+            human: !matches.is_given("human") || matches.is_on("human"),
+            no_trunc: matches.is_on("no-trunc"),
+            platform: matches.filled("platform"),
+            quiet: matches.is_on("quiet"),
+        }
+    }
+
+    pub(super) fn tag(matches: &Matches) -> Command {
+        Command::Tag { source: matches.argument(0), target: matches.argument(1) }
+    }
+
+    pub(super) fn image_remove(matches: &Matches) -> Command {
+        Command::ImageRemove(ImageRemove {
+            images: matches.arguments.clone(),
+            force: matches.is_on("force"),
+            no_prune: matches.is_on("no-prune"),
+            platforms: matches.list("platform"),
+        })
+    }
+
+    pub(super) fn image_prune(matches: &Matches) -> Command {
+        Command::ImagePrune {
+            all: matches.is_on("all"),
+            force: matches.is_on("force"),
+            filters: matches.list("filter"),
+        }
+    }
+
+    pub(super) fn save(matches: &Matches) -> Command {
+        Command::Save(Save {
+            images: matches.arguments.clone(),
+            output: path(matches, "output"),
+            platform: matches.filled("platform"),
+        })
+    }
+
+    pub(super) fn load(matches: &Matches) -> Command {
+        Command::Load(Load {
+            input: path(matches, "input"),
+            platform: matches.filled("platform"),
+            quiet: matches.is_on("quiet"),
+        })
+    }
+
+    pub(super) fn import(matches: &Matches) -> Command {
+        Command::Import(Import {
+            source: matches.argument(0),
+            reference: matches.optional_argument(1),
+            changes: matches.list("change"),
+            message: matches.filled("message"),
+            platform: matches.filled("platform"),
+        })
+    }
+
+    pub(super) fn manifest_inspect(matches: &Matches) -> Command {
+        let mut names = matches.arguments.clone();
+        let reference = names.pop().unwrap_or_default();
+        Command::ManifestInspect(ManifestInspect {
+            list: names.pop(),
+            reference,
+            insecure: matches.is_on("insecure"),
+            raw: matches.is_on("raw"),
+            verbose: matches.is_on("verbose"),
+        })
+    }
+
+    pub(super) fn search(matches: &Matches) -> Command {
+        Command::Search(Search {
+            term: matches.argument(0),
+            filters: matches.list("filter"),
+            format: format(matches),
+            limit: matches.number("limit"),
+            no_trunc: matches.is_on("no-trunc"),
+        })
+    }
+
+    pub(super) fn login(matches: &Matches) -> Command {
+        Command::Login(Login {
+            server: matches.optional_argument(0),
+            username: matches.filled("username"),
+            password: matches.text("password").map(str::to_owned),
+            password_stdin: matches.is_on("password-stdin"),
+        })
+    }
+
+    pub(super) fn logout(matches: &Matches) -> Command {
+        Command::Logout { server: matches.optional_argument(0) }
+    }
+
+    pub(super) fn system_df(matches: &Matches) -> Command {
+        Command::SystemDf { format: format(matches), verbose: matches.is_on("verbose") }
+    }
+
+    pub(super) fn version(matches: &Matches) -> Command {
+        Command::Version { format: matches.filled("format") }
+    }
+
+    pub(super) fn info(matches: &Matches) -> Command {
+        Command::Info { format: matches.filled("format") }
+    }
+
+    pub(super) fn explain(matches: &Matches) -> Command {
+        Command::Explain(Explain {
+            subject: matches.argument(0),
+            format: matches.filled("format"),
+            waste: matches.is_on("waste"),
+        })
+    }
+
+    pub(super) fn copy(matches: &Matches) -> Command {
+        Command::Copy(Copy {
+            source: matches.argument(0),
+            destination: matches.argument(1),
+            platforms: matches.list("platform"),
+            no_referrers: matches.is_on("no-referrers"),
+            quiet: matches.is_on("quiet"),
+        })
+    }
+
+    pub(super) fn fsck(matches: &Matches) -> Command {
+        Command::Fsck { repair: matches.is_on("repair"), quiet: matches.is_on("quiet") }
+    }
+
+    pub(super) fn gc(matches: &Matches) -> Command {
+        Command::Gc { dry_run: matches.is_on("dry-run") }
+    }
+
+    pub(super) fn diff(matches: &Matches) -> Command {
+        Command::Diff {
+            image: matches.argument(0),
+            other: matches.argument(1),
+            format: matches.filled("format"),
+        }
+    }
+
+    pub(super) fn registry_serve(matches: &Matches) -> Command {
+        Command::Registry(RegistryCommand::Serve(Serve {
+            root: path(matches, "root"),
+            file: path(matches, "file"),
+            listen: matches.filled("listen"),
+            read_only: matches.is_on("read-only"),
+            tls_certificate: path(matches, "tls-certificate"),
+            tls_key: path(matches, "tls-key"),
+        }))
+    }
+
+    pub(super) fn registry_gc(matches: &Matches) -> Command {
+        Command::Registry(RegistryCommand::Gc {
+            root: path(matches, "root"),
+            dry_run: matches.is_on("dry-run"),
+        })
+    }
+
+    pub(super) fn registry_fsck(matches: &Matches) -> Command {
+        Command::Registry(RegistryCommand::Fsck {
+            root: path(matches, "root"),
+            repair: matches.is_on("repair"),
+        })
+    }
+
+    pub(super) fn registry_import(matches: &Matches) -> Command {
+        Command::Registry(RegistryCommand::Import {
+            source: matches.argument(0).into(),
+            root: path(matches, "root"),
+        })
+    }
+
+    pub(super) fn registry_user_add(matches: &Matches) -> Command {
+        Command::Registry(RegistryCommand::UserAdd {
+            name: matches.argument(0),
+            root: path(matches, "root"),
+            password_stdin: matches.is_on("password-stdin"),
+        })
+    }
+
+    pub(super) fn registry_user_remove(matches: &Matches) -> Command {
+        Command::Registry(RegistryCommand::UserRemove {
+            name: matches.argument(0),
+            root: path(matches, "root"),
+        })
+    }
+
+    pub(super) fn registry_tags(matches: &Matches) -> Command {
+        Command::Registry(RegistryCommand::Tags { repository: matches.argument(0), format: format(matches) })
+    }
+
+    pub(super) fn registry_repositories(matches: &Matches) -> Command {
+        Command::Registry(RegistryCommand::Repositories {
+            registry: matches.argument(0),
+            format: format(matches),
+        })
+    }
+
+    pub(super) fn registry_delete(matches: &Matches) -> Command {
+        Command::Registry(RegistryCommand::Delete {
+            names: matches.arguments.clone(),
+            force: matches.is_on("force"),
+        })
+    }
+
+    pub(super) fn completion(shell: Shell, matches: &Matches) -> Command {
+        Command::Completion { shell, descriptions: !matches.is_on("no-descriptions") }
+    }
+}
