@@ -16,8 +16,8 @@ pub struct Package {
 /// A crate and the crates of the workspace that it may use. A crate that is not here may use none and is reported.
 const EDGES: [(&str, &[&str]); 16] = [
     ("shale-oci", &[]),
-    ("shale-dockerfile", &[]),
-    ("shale-engine-api", &[]),
+    ("shale-dockerfile", &["shale-oci"]),
+    ("shale-engine-api", &["shale-oci"]),
     ("shale-store", &["shale-oci"]),
     ("shale-rootfs", &["shale-oci"]),
     ("shale-registry-client", &["shale-oci"]),
@@ -40,7 +40,16 @@ const EDGES: [(&str, &[&str]); 16] = [
     ("shale-daemon", &["shale-engine", "shale-engine-api", "shale-oci"]),
     (
         "shale",
-        &["shale-engine", "shale-registry", "shale-daemon", "shale-oci", "shale-dockerfile", "shale-build"],
+        &[
+            "shale-engine",
+            "shale-engine-api",
+            "shale-registry",
+            "shale-registry-client",
+            "shale-daemon",
+            "shale-oci",
+            "shale-dockerfile",
+            "shale-build",
+        ],
     ),
     ("shale-testkit", &["shale-oci"]),
     ("shale-xtask", &[]),
