@@ -7,6 +7,7 @@ pub mod history;
 pub mod images;
 pub mod inspect;
 pub mod search;
+pub mod system;
 pub mod tree;
 
 use jiff::{Timestamp, tz::TimeZone};
