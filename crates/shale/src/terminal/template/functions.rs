@@ -90,9 +90,9 @@ pub(super) fn call(
         "print" => Value::from(sprint(&values)),
         "println" => Value::from(sprintln(&values)),
         "printf" => Value::from(sprintf(text(values[0]), &values[1..])),
-        "html" => Value::from(html(&sprint(&values))),
-        "js" => Value::from(javascript(&sprint(&values))),
-        "urlquery" => Value::from(url_query(&sprint(&values))),
+        "html" => Value::from(html(&printable(&values))),
+        "js" => Value::from(javascript(&printable(&values))),
+        "urlquery" => Value::from(url_query(&printable(&values))),
         "json" => Value::from(json::compact(values[0], json::Escape::Nothing)),
         "split" => split(text(values[0]), text(values[1])),
         "join" => Value::from(join(values[0], text(values[1]))),
@@ -141,6 +141,9 @@ fn length(value: &Value) -> Result<usize, String> {
 }
 
 fn index(value: &Value, keys: &[&Value]) -> Result<Option<Value>, String> {
+    if value.is_null() {
+        return Err("index of untyped nil".to_owned());
+    }
     let mut found = value;
     for key in keys {
         found = match found {
@@ -217,6 +220,14 @@ fn sprint(values: &[&Value]) -> String {
         print_value(value, &mut output);
     }
     output
+}
+
+/// Joins as [`sprint`], with `<no value>` for nothing: what is about to be escaped is about to be shown.
+fn printable(values: &[&Value]) -> String {
+    let nothing = Value::from("<no value>");
+    let shown: Vec<&Value> =
+        values.iter().map(|&value| if value.is_null() { &nothing } else { value }).collect();
+    sprint(&shown)
 }
 
 fn sprintln(values: &[&Value]) -> String {

@@ -152,7 +152,10 @@ impl<'s> Lexer<'s> {
                 self.push(Kind::RawString, end + 2);
             }
             '$' => self.name(Kind::Variable)?,
-            '.' if !rest[1..].starts_with(|c: char| c.is_ascii_digit()) => self.name(Kind::Field)?,
+            // Go takes a dot at the very end for a number.
+            '.' if rest.len() > 1 && !rest[1..].starts_with(|c: char| c.is_ascii_digit()) => {
+                self.name(Kind::Field)?
+            }
             '.' | '+' | '-' | '0'..='9' => self.number()?,
             _ if is_alphanumeric(first) => self.word()?,
             '(' => {
@@ -223,34 +226,17 @@ impl<'s> Lexer<'s> {
 
     fn number(&mut self) -> Result<(), String> {
         let rest = self.rest();
-        let body = rest.trim_start_matches(['+', '-']);
-        let sign = usize::from(body.len() < rest.len());
-        let digits = &rest[sign..];
-        let (prefix, allowed) = match digits.get(..2).map(str::to_ascii_lowercase).as_deref() {
-            Some("0x") => (2, "0123456789abcdefABCDEF_"),
-            Some("0o") => (2, "01234567_"),
-            Some("0b") => (2, "01_"),
-            _ => (0, "0123456789_"),
-        };
-        let run =
-            |from: usize| digits[from..].find(|c| !allowed.contains(c)).map_or(digits.len(), |at| from + at);
-        let mut end = run(prefix);
-        if digits[end..].starts_with('.') {
-            end = run(end + 1);
+        let mut length = number_length(rest);
+        let bad = |length: usize| format!("bad number syntax: {:?}", &rest[..length]);
+        if let Some(next) = rest[length..].chars().next().filter(|&next| is_alphanumeric(next)) {
+            return Err(bad(length + next.len_utf8()));
         }
-        let exponents = if prefix == 2 { ['p', 'P'] } else { ['e', 'E'] };
-        if digits[end..].starts_with(exponents) {
-            end += 1;
-            if digits[end..].starts_with(['+', '-']) {
-                end += 1;
+        if rest[length..].starts_with(['+', '-']) {
+            // A complex number, which ends in "i".
+            length += number_length(&rest[length..]);
+            if !rest[..length].ends_with('i') {
+                return Err(bad(length));
             }
-            end = digits[end..]
-                .find(|c: char| !c.is_ascii_digit() && c != '_')
-                .map_or(digits.len(), |at| end + at);
-        }
-        let length = sign + end;
-        if let Some(next) = rest[length..].chars().next().filter(|&c| is_alphanumeric(c)) {
-            return Err(format!("bad number syntax: {:?}", &rest[..length + next.len_utf8()]));
         }
         self.push(Kind::Number, length);
         Ok(())
@@ -270,6 +256,34 @@ impl<'s> Lexer<'s> {
         self.line += self.rest()[..length].bytes().filter(|&byte| byte == b'\n').count();
         self.offset += length;
     }
+}
+
+/// Returns how many bytes at the start of `text` read as a number.
+fn number_length(text: &str) -> usize {
+    let sign = usize::from(text.starts_with(['+', '-']));
+    let digits = &text[sign..];
+    let (prefix, allowed) = match digits.get(..2).map(str::to_ascii_lowercase).as_deref() {
+        Some("0x") => (2, "0123456789abcdefABCDEF_"),
+        Some("0o") => (2, "01234567_"),
+        Some("0b") => (2, "01_"),
+        _ => (0, "0123456789_"),
+    };
+    let run =
+        |from: usize| digits[from..].find(|c| !allowed.contains(c)).map_or(digits.len(), |at| from + at);
+    let mut end = run(prefix);
+    if digits[end..].starts_with('.') {
+        end = run(end + 1);
+    }
+    let exponents = if prefix == 2 { ['p', 'P'] } else { ['e', 'E'] };
+    if digits[end..].starts_with(exponents) {
+        end += 1;
+        if digits[end..].starts_with(['+', '-']) {
+            end += 1;
+        }
+        end =
+            digits[end..].find(|c: char| !c.is_ascii_digit() && c != '_').map_or(digits.len(), |at| end + at);
+    }
+    sign + end + usize::from(digits[end..].starts_with('i'))
 }
 
 fn starts_with_trim_marker(after_delimiter: &str) -> bool {

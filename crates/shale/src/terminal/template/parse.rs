@@ -91,6 +91,7 @@ pub(super) fn parse(source: &str) -> Result<Parsed, String> {
         defined: HashMap::new(),
         ranges: 0,
         depth: 0,
+        action_line: 0,
     };
     let (main, end) = parser.list(true)?;
     match end {
@@ -107,6 +108,8 @@ struct Parser {
     /// How many `range`s stand around this place.
     ranges: usize,
     depth: usize,
+    /// Line in which the action began that is being read; 0 outside of actions.
+    action_line: usize,
 }
 
 /// What ended a list of nodes.
@@ -142,7 +145,7 @@ impl Parser {
                 Kind::End if is_top => return Ok((nodes, Ending::Template)),
                 Kind::End => return Err(self.error("unexpected EOF")),
                 Kind::Text => nodes.push(Node::Text(token.text)),
-                Kind::LeftDelimiter => match self.action(is_top)? {
+                Kind::LeftDelimiter => match self.action_from(token.line, is_top)? {
                     Item::Node(node) => nodes.push(node),
                     Item::Nothing => {}
                     Item::Ending(ending) => return Ok((nodes, ending)),
@@ -150,6 +153,13 @@ impl Parser {
                 _ => return Err(self.unexpected(&token, "input")),
             }
         }
+    }
+
+    fn action_from(&mut self, line: usize, is_top: bool) -> Result<Item, String> {
+        self.action_line = line;
+        let item = self.action(is_top)?;
+        self.action_line = 0;
+        Ok(item)
     }
 
     fn action(&mut self, is_top: bool) -> Result<Item, String> {
@@ -466,7 +476,13 @@ impl Parser {
 
     fn unexpected(&self, token: &Token, context: &str) -> String {
         let shown = match token.kind {
-            Kind::Error => return self.error(&token.text),
+            Kind::Error if self.action_line == 0 || self.action_line == token.line => {
+                return self.error(&token.text);
+            }
+            Kind::Error => {
+                let place = if token.text.ends_with(" action") { "" } else { " in action" };
+                return self.error(&format!("{}{place} started at :{}", token.text, self.action_line));
+            }
             Kind::End => "EOF".to_owned(),
             Kind::Keyword | Kind::Dot => format!("<{}>", token.text),
             _ if token.text.len() > 10 => {
@@ -485,13 +501,17 @@ impl Parser {
 
 fn number(text: &str) -> Result<Number, String> {
     if text.starts_with('\'') {
-        let character = unquote(text).ok().and_then(|inner| {
-            let mut characters = inner.chars();
-            characters.next().filter(|_| characters.next().is_none())
-        });
-        return character
-            .map(|character| Number::Integer(character as i64))
-            .ok_or_else(|| "invalid syntax".to_owned());
+        let inner = unquote(text)?;
+        let mut characters = inner.chars();
+        return match (characters.next(), characters.next()) {
+            (Some(character), None) => Ok(Number::Integer(character as i64)),
+            (None, _) => Err("invalid syntax".to_owned()),
+            _ => Err(format!("malformed character constant: {text}")),
+        };
+    }
+    let has_digits = text.contains(|c: char| c.is_ascii_digit());
+    if !has_digits || text.contains("__") || text.ends_with(['_', 'i']) {
+        return Err(format!("illegal number syntax: {}", quote(text)));
     }
     let plain = text.replace('_', "");
     let (sign, digits) = match plain.strip_prefix('-') {

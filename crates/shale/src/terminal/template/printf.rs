@@ -153,8 +153,8 @@ impl Verb {
             's' | 'v' => self.pad(&cut, output),
             'q' if self.sharp && !cut.contains('`') => self.pad(&format!("`{cut}`"), output),
             'q' => self.pad(&quote(&cut), output),
-            'x' => self.pad(&hexadecimal(&cut, self.space, false), output),
-            'X' => self.pad(&hexadecimal(&cut, self.space, true), output),
+            'x' => self.pad(&hexadecimal(&cut, self, false), output),
+            'X' => self.pad(&hexadecimal(&cut, self, true), output),
             _ => self.complain(letter, &Value::from(text), output),
         }
     }
@@ -252,10 +252,17 @@ impl Verb {
     }
 }
 
-fn hexadecimal(text: &str, with_spaces: bool, upper: bool) -> String {
+fn hexadecimal(text: &str, verb: &Verb, upper: bool) -> String {
     let pairs: Vec<String> =
         text.bytes().map(|byte| if upper { format!("{byte:02X}") } else { format!("{byte:02x}") }).collect();
-    pairs.join(if with_spaces { " " } else { "" })
+    let prefix = match (verb.sharp && !text.is_empty(), upper) {
+        (false, _) => "",
+        (true, false) => "0x",
+        (true, true) => "0X",
+    };
+    // With both flags every byte has its prefix.
+    let separator = if verb.space { format!(" {prefix}") } else { String::new() };
+    format!("{prefix}{}", pairs.join(&separator))
 }
 
 /// Returns the value in Go's syntax, as `%#v` prints it.

@@ -307,7 +307,10 @@ impl<'t, 'v> Run<'t, 'v, '_> {
         has_arguments: bool,
     ) -> Result<Datum<'v>, String> {
         let known = self.variables.iter().rev().find(|(known, _)| *known == names[0]);
-        let datum = known.expect("the parser lets no unknown variable through").1.clone();
+        let Some((_, datum)) = known else {
+            return Err(self.error(&format!("undefined variable: {}", names[0])));
+        };
+        let datum = datum.clone();
         match names {
             [_] if has_arguments => Err(self.cannot_take_arguments(operand)),
             [_] => Ok(datum),

@@ -1,0 +1,4 @@
+//! Black-box tests of the program.
+
+mod completion;
+mod docker_cli;
