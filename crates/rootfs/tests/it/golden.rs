@@ -72,7 +72,7 @@ fn layers(root: &Path) -> Vec<StoredLayer> {
 }
 
 /// tar-split as values: the text differs between versions of Go, what it says must not.
-fn meaning(lines: &[u8]) -> (Vec<serde_json::Value>, Vec<u8>) {
+pub fn meaning(lines: &[u8]) -> (Vec<serde_json::Value>, Vec<u8>) {
     use base64::Engine as _;
     let mut files = Vec::new();
     let mut segments = Vec::new();

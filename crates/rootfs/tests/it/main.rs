@@ -1,6 +1,8 @@
 //! The crate as its users see it, against Docker's own files and a corpus of hostile layers.
 
 mod archive_tar;
+mod behaviour;
+mod dockerd;
 mod golden;
 mod hostile;
 mod import_tars;
