@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::auth::TokenError;
 use crate::error::{NetworkFault, RequestError};
 use crate::options::Event;
 use crate::transport::Transport;
@@ -82,7 +83,9 @@ impl Tries {
         }
         // A host that keeps silent takes the whole timeout each time, so it gets two tries.
         self.failures += match failure.error {
-            RequestError::Timeout { .. } => self.attempts_max.div_ceil(2),
+            RequestError::Timeout { .. } | RequestError::Token(TokenError::Timeout { .. }) => {
+                self.attempts_max.div_ceil(2)
+            }
             _ => 1,
         };
         if self.failures >= self.attempts_max {

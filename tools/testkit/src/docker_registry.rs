@@ -20,6 +20,8 @@ pub struct Setup {
     pub htpasswd: Option<PathBuf>,
     /// Certificate chain and key, PEM.
     pub tls: Option<(PathBuf, PathBuf)>,
+    /// Authority whose certificates clients must have, PEM; with `tls` only.
+    pub client_authority: Option<PathBuf>,
     /// Realm, service, issuer and root certificate (PEM) of a token server.
     pub token: Option<TokenAuth>,
     /// Where blobs are; a fresh folder if none.
@@ -133,7 +135,10 @@ fn yaml(setup: &Setup, root: &Path, port: u16) -> String {
     );
     yaml += &format!("http:\n  addr: 127.0.0.1:{port}\n  secret: test\n");
     if let Some((certificate, key)) = &setup.tls {
-        yaml += &format!("  tls: {{certificate: {}, key: {}}}\n", certificate.display(), key.display());
+        yaml += &format!("  tls:\n    certificate: {}\n    key: {}\n", certificate.display(), key.display());
+        if let Some(authority) = &setup.client_authority {
+            yaml += &format!("    clientcas: [{}]\n", authority.display());
+        }
     }
     if let Some(path) = &setup.htpasswd {
         yaml += &format!("auth:\n  htpasswd: {{realm: test, path: {}}}\n", path.display());

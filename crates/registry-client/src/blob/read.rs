@@ -14,7 +14,7 @@ use crate::client::{Call, Client};
 use crate::endpoint::{Endpoint, Source};
 use crate::error::{Answer, NetworkError, NetworkFault, RequestError};
 use crate::header::content_range;
-use crate::options::Event;
+use crate::options::{Event, Observer};
 use crate::retry::{Failure, Tries};
 use crate::transport::{Pace, next_chunk};
 
@@ -88,7 +88,7 @@ pub struct BlobStream {
     /// The place does not do ranges.
     whole_only: bool,
     pace: Pace,
-    on_event: Option<Arc<dyn Fn(&Event) + Send + Sync>>,
+    on_event: Option<Observer>,
 }
 
 struct Connection {

@@ -80,7 +80,7 @@ pub enum Mount {
     /// The blob is in the repository now.
     Mounted,
     /// The registry wants the bytes after all.
-    UploadStarted(Upload),
+    UploadStarted(Box<Upload>),
 }
 
 /// An open upload.
@@ -124,21 +124,21 @@ impl Client {
         from: &Repository,
     ) -> Result<Mount, UploadError> {
         if from.domain() != repository.domain() {
-            return Ok(Mount::UploadStarted(self.start_upload(repository).await?));
+            return Ok(Mount::UploadStarted(self.start_upload(repository).await?.into()));
         }
         let path = format!("{}?mount={digest}&from={}", uploads_path(repository), from.path());
         let scopes = Scopes::push(repository).and_pull(from);
         let reply = match self.post(repository, path, scopes).await {
             // The other repository is none of ours: the bytes themselves may still be welcome.
             Err(error) if error.is_refusal() => {
-                return Ok(Mount::UploadStarted(self.start_upload(repository).await?));
+                return Ok(Mount::UploadStarted(self.start_upload(repository).await?.into()));
             }
             reply => reply?,
         };
         match reply.0.status() {
             201 => Ok(Mount::Mounted),
-            202 => Ok(Mount::UploadStarted(self.opened(repository, reply).await?)),
-            403 | 404 | 405 => Ok(Mount::UploadStarted(self.start_upload(repository).await?)),
+            202 => Ok(Mount::UploadStarted(self.opened(repository, reply).await?.into())),
+            403..=405 => Ok(Mount::UploadStarted(self.start_upload(repository).await?.into())),
             _ => Err(reply.0.into_error(&self.transport).await.into()),
         }
     }
@@ -223,7 +223,9 @@ impl Upload {
         loop {
             let error = match self.recover().await {
                 Ok(_) => return Ok(()),
-                Err(UploadError::Request(RequestError::Unexpected { .. })) => {
+                Err(UploadError::Request(
+                    RequestError::Unexpected { .. } | RequestError::Malformed { .. },
+                )) => {
                     *self = self.client.start_upload(&self.repository).await?;
                     return Ok(());
                 }
@@ -293,7 +295,7 @@ impl Upload {
     /// Asks the registry how many bytes it has, and returns the number.
     ///
     /// # Errors
-    /// [`RequestError::Unexpected`] when the upload is gone.
+    /// [`RequestError::Unexpected`] when the upload is gone; [`RequestError::Malformed`] when the registry does not say.
     ///
     /// Source: distribution-spec v1.1, "Pushing a blob in chunks", the GET of the upload.
     pub async fn recover(&mut self) -> Result<u64, UploadError> {
@@ -302,9 +304,11 @@ impl Upload {
         if !matches!(reply.status(), 200 | 202 | 204) {
             return Err(reply.into_error(&self.client.transport).await.into());
         }
-        let sent = self.received;
-        self.received = 0;
-        self.take_state(&reply, sent.max(1)).await?;
+        if reply.text(RANGE).is_none() {
+            return Err(RequestError::Malformed { host: reply.host, what: "no range" }.into());
+        }
+        // `0-0` can mean one byte. No connection breaks after just one, and if it does the digest will tell.
+        self.take_state(&reply, 0).await?;
         Ok(self.received)
     }
 

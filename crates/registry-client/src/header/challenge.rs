@@ -143,6 +143,9 @@ impl<'a> Cursor<'a> {
             }
             None => ahead.bare()?,
         };
+        if !ahead.text.is_empty() && !ahead.text.starts_with([',', ' ', '\t']) {
+            return Err(ChallengeError::Malformed);
+        }
         self.text = ahead.text;
         Ok(Some((name, value)))
     }
@@ -237,6 +240,7 @@ mod tests {
             r#"Bearer realm="a",realm="b""#,
             r#"="a""#,
             r#"Bearer realm="a\"#,
+            r#"Bearer realm="a,service="b"#,
         ] {
             assert_eq!(one(text), Err(ChallengeError::Malformed), "{text}");
         }

@@ -211,9 +211,8 @@ fn serve(shared: &Shared, connection: TcpStream, place: Place) {
     while !shared.has_ended() {
         let Some(mut request) = connection.head() else { return };
         // A push may be refused or cut off before its body was read.
-        if !(place == Place::Home && push::reads_its_own_body(shared, &request))
-            && !connection.body(&mut request)
-        {
+        let reads_later = place == Place::Home && push::reads_its_own_body(shared, &request);
+        if !reads_later && !connection.body(&mut request) {
             return;
         }
         let at = {

@@ -115,16 +115,18 @@ fn manifest(shared: &Shared, connection: &mut Connection, request: &Request) -> 
         "man-404-huge" => connection.answer(404, &[], "x".repeat(20 << 20).as_bytes()),
         "man-html" => connection.answer(200, &[("Content-Type", "text/html")], b"<html>Welcome</html>"),
         "man-ce-gzip" | "man-ce-bomb" => {
-            let size = if behaviour == "man-ce-bomb" { 64 << 20 } else { 0 };
+            let size = if behaviour == "man-ce-bomb" { 8 << 20 } else { 0 };
             let mut plain = bytes.to_vec();
             plain.resize(plain.len() + size, b' ');
             let layer = crate::image::layer(plain, "x");
             connection.answer(200, &[kind, ("Content-Encoding", "gzip")], &layer.blob.bytes)
         }
         "man-100m" => {
-            let mut large = bytes.to_vec();
-            large.resize(100 << 20, b' ');
-            connection.answer(200, &[kind], &large)
+            connection.head_of(200, &[kind], Some(100 << 20))?;
+            connection.raw(bytes)?;
+            loop {
+                connection.raw(&[b' '; 65536])?;
+            }
         }
         "man-infinite" => endless(connection, &[kind], b' '),
         "man-stall" => {

@@ -132,12 +132,12 @@ fn patch(
     connection.answer(202, &[("Location", path), ("Range", &range)], b"")
 }
 
-/// Appends the body to the upload, if it begins where the upload ends; returns the length of the upload.
+/// Appends the body to the upload, unless it says that it begins elsewhere than where the upload ends; returns the length of the upload.
 fn keep(shared: &Shared, request: &Request, session: &str) -> usize {
     let mut pushed = shared.pushed.lock().unwrap_or_else(PoisonError::into_inner);
     let upload = pushed.uploads.entry(session.to_owned()).or_default();
     let first = request.header("content-range").and_then(|range| range.split('-').next()?.parse().ok());
-    if first.unwrap_or(0) == upload.len() {
+    if first.is_none_or(|first: usize| first == upload.len()) {
         upload.extend_from_slice(&request.body);
     }
     upload.len()

@@ -1,0 +1,10 @@
+//! The client against registries: good ones, bad ones, and docker-registry.
+
+mod auth;
+mod blobs;
+mod credentials;
+mod lists;
+mod manifests;
+mod peers;
+mod pushes;
+mod support;

@@ -1,0 +1,108 @@
+//! A client with short times, and what every test looks at.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use shale_oci::{Descriptor, Digest, Digester, Repository, Tag, Target};
+use shale_registry_client::credentials::{Credential, Fixed};
+use shale_registry_client::{BlobError, Client, ClientOptions, Event, Proxies, Retries, Secret, Timeouts};
+use shale_testkit::bad_registry::{BadRegistry, PASSWORD, USERNAME};
+use shale_testkit::image::Blob;
+
+/// Options under which nothing takes long.
+pub fn options() -> ClientOptions {
+    ClientOptions {
+        certs_d: Vec::new(),
+        proxies: Proxies::None,
+        timeouts: Timeouts {
+            connect: Duration::from_secs(5),
+            response: Duration::from_millis(1500),
+            upload_response: Duration::from_millis(3000),
+            stall: Duration::from_millis(1500),
+            token: Duration::from_millis(1500),
+            rate_window: Duration::from_millis(500),
+            rate_bytes_min: 1 << 10,
+        },
+        retries: Retries {
+            attempts_max: 5,
+            delay_first: Duration::from_millis(1),
+            delay_max: Duration::from_millis(10),
+            retry_after_max: Duration::from_secs(5),
+        },
+        ..ClientOptions::default()
+    }
+}
+
+/// A bad registry, a client of it that has the password, and what the client told.
+pub struct Case {
+    pub registry: BadRegistry,
+    pub client: Client,
+    pub repository: Repository,
+    pub events: Arc<Mutex<Vec<Event>>>,
+}
+
+impl Case {
+    pub fn new(behaviour: &str) -> Case {
+        Case::with(behaviour, |_| ())
+    }
+
+    pub fn with(behaviour: &str, change: impl FnOnce(&mut ClientOptions)) -> Case {
+        let registry = BadRegistry::start(behaviour);
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&events);
+        let credential = Credential::Basic { username: USERNAME.to_owned(), password: Secret::new(PASSWORD) };
+        let mut options = ClientOptions {
+            credentials: Arc::new(Fixed { key: registry.host(), credential }),
+            observer: Arc::new(move |event| heard.lock().unwrap().push(event.clone())),
+            ..options()
+        };
+        change(&mut options);
+        let repository = Repository::parse(&format!("{}/b/img", registry.host())).unwrap();
+        Case { client: Client::new(options).unwrap(), registry, repository, events }
+    }
+
+    pub fn layer(&self) -> Descriptor {
+        descriptor(&self.registry.image().layers.last().unwrap().blob)
+    }
+
+    pub async fn read_layer(&self) -> Result<Bytes, BlobError> {
+        read(&self.client, &self.repository, &self.layer()).await
+    }
+
+    /// Checks that no stranger learnt a secret.
+    #[track_caller]
+    pub fn assert_nothing_leaked(&self, behaviour: &str) {
+        assert_eq!(self.registry.leaks(), Vec::<String>::new(), "{behaviour}");
+    }
+}
+
+pub fn descriptor(blob: &Blob) -> Descriptor {
+    Descriptor::new(blob.media_type.as_str(), blob.digest.parse().unwrap(), blob.bytes.len() as u64)
+}
+
+pub fn latest() -> Target {
+    Target::Tag(Tag::latest())
+}
+
+/// Reads a whole blob and checks its digest.
+pub async fn read(
+    client: &Client,
+    repository: &Repository,
+    descriptor: &Descriptor,
+) -> Result<Bytes, BlobError> {
+    let mut blob = client.blob(repository, descriptor, 0)?.hashed(Digester::sha256());
+    let mut whole = Vec::new();
+    while let Some(chunk) = blob.chunk().await? {
+        whole.extend_from_slice(&chunk);
+    }
+    assert_eq!(Digest::sha256(&whole), descriptor.digest);
+    Ok(whole.into())
+}
+
+/// The most memory that this process ever used, in bytes.
+pub fn peak_memory_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() << 10
+}
