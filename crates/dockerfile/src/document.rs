@@ -1,6 +1,7 @@
 //! A whole Dockerfile: directives, arguments in front of the first stage, stages.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::dialect::Dialect;
@@ -73,7 +74,7 @@ impl Dockerfile {
                 nodes: parsed.nodes.nodes,
                 source: Arc::from(text),
             }),
-            Err(placed) => Err(ParseError::new(placed, file_name, &text)),
+            Err((placed, line)) => Err(ParseError::new(placed, file_name, &text).in_instruction_at(line)),
         }
     }
 
@@ -112,43 +113,58 @@ struct Parsed {
     stages: Vec<Stage>,
 }
 
-fn parse_text(source: &[u8], text: &Cow<'_, str>, dialect: Dialect) -> Result<Parsed, Placed<ParseFault>> {
+/// A fault, and the line where its instruction starts.
+type Failed = (Placed<ParseFault>, usize);
+
+fn parse_text(source: &[u8], text: &Cow<'_, str>, dialect: Dialect) -> Result<Parsed, Failed> {
+    let alone = |placed: Placed<ParseFault>| {
+        let line = placed.span.start.line;
+        (placed, line)
+    };
     if source.is_empty() {
-        return Err(Placed { fault: ParseFault::Empty, span: Span::lines(1, 1) });
+        return Err(alone(Placed { fault: ParseFault::Empty, span: Span::lines(1, 1) }));
     }
     if source.len() > DOCKERFILE_SIZE_MAX {
-        return Err(Placed { fault: ParseFault::TooLarge, span: Span::lines(1, 1) });
+        return Err(alone(Placed { fault: ParseFault::TooLarge, span: Span::lines(1, 1) }));
     }
-    let nodes = parse_nodes(text, dialect)?;
+    let nodes = parse_nodes(text, dialect).map_err(alone)?;
     if matches!(text, Cow::Owned(_)) {
-        check_utf8(source, &nodes.nodes)?;
+        check_utf8(source, &nodes.nodes).map_err(alone)?;
     }
     let mut arguments = Vec::new();
     let mut stages: Vec<Stage> = Vec::new();
+    let mut names = HashSet::new();
     for node in &nodes.nodes {
+        let here = |placed| (placed, node.span.start.line);
         if node.keyword.eq_ignore_ascii_case("FROM") {
-            stages.push(parse_stage(node, &stages, dialect)?);
+            let stage = parse_stage(node, &names, dialect).map_err(here)?;
+            names.extend(stage.name.clone());
+            stages.push(stage);
             continue;
         }
-        let instruction = parse_instruction(node, nodes.directives.escape, dialect)?;
+        let instruction = parse_instruction(node, nodes.directives.escape, dialect).map_err(here)?;
         match (stages.last_mut(), &instruction.command) {
             (Some(stage), _) => stage.instructions.push(instruction),
             (None, Command::Arg(_)) => arguments.push(instruction),
-            (None, _) => return Err(Placed { fault: ParseFault::NoStage, span: node.span }),
+            (None, _) => return Err(here(Placed { fault: ParseFault::NoStage, span: node.span })),
         }
     }
     if stages.is_empty() {
         let span = nodes.nodes.last().map_or(Span::lines(1, 1), |node| node.span);
-        return Err(Placed { fault: ParseFault::NoStages, span });
+        return Err(alone(Placed { fault: ParseFault::NoStages, span }));
     }
     Ok(Parsed { nodes, arguments, stages })
 }
 
-fn parse_stage(node: &Node, earlier: &[Stage], dialect: Dialect) -> Result<Stage, Placed<ParseFault>> {
+fn parse_stage(
+    node: &Node,
+    earlier: &HashSet<String>,
+    dialect: Dialect,
+) -> Result<Stage, Placed<ParseFault>> {
     let from = parse_from(node, dialect)?;
     if let Some(name) = &from.name
         && dialect.refuses_duplicate_stage_names()
-        && earlier.iter().any(|stage| stage.name.as_ref() == Some(name))
+        && earlier.contains(name)
     {
         return Err(Placed { fault: ParseFault::DuplicateStageName(name.clone()), span: node.span });
     }

@@ -15,7 +15,7 @@ impl Dockerfile {
         for node in &self.nodes {
             write_node(&mut text, node);
         }
-        for _ in self.nodes.iter().filter(|node| node.has_empty_continuation) {
+        for _ in self.nodes.iter().filter(|node| node.empty_continuation.is_some()) {
             text.push_str("empty continuation\n");
         }
         text

@@ -8,7 +8,9 @@ mod parse;
 mod size;
 
 pub use duration::DurationFault;
+pub(crate) use expose::written_ports;
 pub use expose::{ExposeFault, parse_ports};
+pub(crate) use mount::parse_bool;
 pub use mount::{Device, Mount, MountFault, MountKind, MountText, Sharing};
 pub(crate) use parse::{INSTRUCTIONS, parse_from, parse_instruction};
 

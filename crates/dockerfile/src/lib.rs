@@ -11,7 +11,9 @@ mod dialect;
 mod document;
 mod dump;
 mod expansion;
+mod ignore;
 mod instruction;
+mod lint;
 mod parse;
 mod source;
 mod stage;
@@ -23,11 +25,13 @@ pub use document::{DOCKERFILE_SIZE_MAX, Dockerfile, Stage};
 pub use expansion::{
     EXPANSION_DEPTH_MAX, EXPANSION_SIZE_MAX, ExpandError, ExpandFault, Expanded, Expander, Lookup, Quoting,
 };
+pub use ignore::{IgnoreError, IgnoreFault, IgnoreFile, IgnoreRule, Verdict};
 pub use instruction::{
     Add, Argument, Command, CommandLine, Copy, Device, DurationFault, ExposeFault, Healthcheck, InlineFile,
     Instruction, Mount, MountFault, MountKind, MountText, Network, Onbuild, Pair, Run, Script, Security,
     Sharing, parse_ports,
 };
+pub use lint::{BaseImage, Finding, LintContext, LintReport, Rule, lint};
 pub use parse::{ParseError, ParseFault};
 pub use source::{Position, Span};
 pub use stage::{

@@ -161,9 +161,12 @@ pub enum ParseFault {
     /// `RUN --security` with an unknown mode.
     #[error("security {0:?} is not valid")]
     SecurityMode(String),
-    /// A `RUN --mount` or `--device` is malformed.
+    /// A `RUN --mount` is malformed.
     #[error(transparent)]
-    Mount(#[from] MountFault),
+    Mount(MountFault),
+    /// A `RUN --device` is malformed.
+    #[error(transparent)]
+    Device(MountFault),
 }
 
 impl ParseFault {
@@ -189,7 +192,12 @@ impl ParseFault {
 
     /// Whether Docker reports the fault as it is, in every dialect.
     fn stands_alone(&self) -> bool {
-        matches!(self, ParseFault::NoStage | ParseFault::DuplicateStageName(_))
+        match self {
+            ParseFault::NoStage | ParseFault::DuplicateStageName(_) => true,
+            // BuildKit looks at the rest of a mount only when it comes to the step.
+            ParseFault::Mount(fault) => !matches!(fault, MountFault::Quotes(_) | MountFault::VariableInFrom),
+            _ => false,
+        }
     }
 }
 
@@ -205,6 +213,8 @@ pub struct ParseError {
     pub span: Span,
     /// The line where it starts, as it stands in the file.
     pub line: String,
+    /// The line where the instruction starts; Docker's messages name this one.
+    instruction_line: usize,
     excerpt: String,
 }
 
@@ -217,7 +227,13 @@ impl ParseError {
             file_name: file_name.to_owned(),
             span: placed.span,
             line: shown,
+            instruction_line: placed.span.start.line,
         }
+    }
+
+    pub(crate) fn in_instruction_at(mut self, line: usize) -> ParseError {
+        self.instruction_line = line;
+        self
     }
 
     /// Returns the lines around the fault as BuildKit prints them above its message.
@@ -229,7 +245,7 @@ impl ParseError {
     ///
     /// Source: builder reference 7, observed with Docker Engine 20.10.24 and BuildKit 0.32.2.
     pub fn docker_message(&self, dialect: Dialect) -> String {
-        let line = self.span.start.line;
+        let line = self.instruction_line;
         if dialect != Dialect::Classic {
             return if self.fault.is_syntax() || self.fault.stands_alone() {
                 self.fault.to_string()

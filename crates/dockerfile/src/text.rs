@@ -13,6 +13,5 @@ pub use nodes::{Node, Word};
 
 pub(crate) use directives::read_check_comment;
 pub(crate) use heredoc::{find_in_word, strip_leading_tabs};
-pub(crate) use lines::{LINE_SIZE_MAX, LogicalLine};
+pub(crate) use lines::LINE_SIZE_MAX;
 pub(crate) use nodes::{Nodes, parse_nodes, parse_trigger_node};
-pub(crate) use words::is_blank;

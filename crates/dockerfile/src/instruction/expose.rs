@@ -78,7 +78,7 @@ fn parse_range(text: &str) -> Option<(u16, u16)> {
 }
 
 /// Returns the protocol of a word as written, and whether it names an address or a host port; for the lint rules.
-pub(crate) fn written_parts(word: &str) -> (&str, bool) {
+pub(crate) fn written_ports(word: &str) -> (&str, bool) {
     let (front, container) = word.rsplit_once(':').unwrap_or(("", word));
     let protocol = container.split_once('/').map_or("", |(_, protocol)| protocol);
     (protocol, !front.trim_matches(':').is_empty())

@@ -76,7 +76,10 @@ impl Flags {
             (FlagKind::Switch, Some(value)) => match value.to_ascii_lowercase().as_str() {
                 value @ ("true" | "false") => value.to_owned(),
                 _ => {
-                    return Err(ParseFault::FlagNotBoolean { flag: name.to_owned(), value: value.to_owned() });
+                    return Err(ParseFault::FlagNotBoolean {
+                        flag: name.to_owned(),
+                        value: value.to_owned(),
+                    });
                 }
             },
             (_, Some(value)) => value.to_owned(),

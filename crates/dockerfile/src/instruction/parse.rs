@@ -171,7 +171,7 @@ impl Reader<'_> {
     fn unknown(&self) -> Placed<ParseFault> {
         let keyword = self.node.keyword.clone();
         let suggestion = nearest(&keyword.to_uppercase(), INSTRUCTIONS).map(|name| {
-            if keyword == keyword.to_lowercase() { name.to_lowercase() } else { name.to_owned() }
+            if keyword == keyword.to_uppercase() { name.to_owned() } else { name.to_lowercase() }
         });
         Placed { fault: ParseFault::UnknownInstruction { keyword, suggestion }, span: self.node.keyword_span }
     }
@@ -331,7 +331,7 @@ impl Reader<'_> {
         let mut devices = Vec::new();
         for (text, span) in flags.list("device") {
             let device = Device::parse(text);
-            devices.push(device.map_err(|fault| Placed { fault: ParseFault::Mount(fault), span })?);
+            devices.push(device.map_err(|fault| Placed { fault: ParseFault::Device(fault), span })?);
         }
         let network = match flags.find("network") {
             None | Some(("default", _)) => Network::Default,

@@ -149,30 +149,31 @@ impl StageScope {
         Ok(resolved)
     }
 
+    /// BuildKit lets each argument of a line see the ones in front of it; classic replaces the whole line first.
     fn arguments_of(&mut self, arguments: &[Argument]) -> Resolved<Vec<Argument>> {
-        // BuildKit lets each argument of a line see the ones in front of it; classic replaces the whole line first.
-        let before = (self.dialect == Dialect::Classic).then(|| self.clone());
+        let is_classic = self.dialect == Dialect::Classic;
         let mut resolved = Vec::with_capacity(arguments.len());
         for argument in arguments {
-            let expander = self.expander();
-            let seen = before.as_ref().unwrap_or(self);
-            let name = match &before {
-                Some(before) => expander.expand(&argument.name, before)?.text,
-                None => argument.name.clone(),
-            };
+            let name = if is_classic { self.word(&argument.name)? } else { argument.name.clone() };
             let default = match &argument.value {
-                Some(default) if !self.is_given(&name) => {
-                    let expanded = expander.expand(default, seen)?;
-                    Some(self.note(expanded))
-                }
+                Some(default) if !self.is_given(&name) => Some(self.word(default)?),
                 _ => None,
             };
             let value = self.argument_value(&name, default);
             let argument = Argument { name, value };
-            self.declare(&argument).map_err(|fault| too_large(&argument.name, fault))?;
+            if !is_classic {
+                self.declare_argument(&argument)?;
+            }
             resolved.push(argument);
         }
+        if is_classic {
+            resolved.iter().try_for_each(|argument| self.declare_argument(argument))?;
+        }
         Ok(resolved)
+    }
+
+    fn declare_argument(&mut self, argument: &Argument) -> Resolved<()> {
+        self.declare(argument).map_err(|fault| too_large(&argument.name, fault))
     }
 
     fn ports(&mut self, words: &[String]) -> Resolved<Vec<String>> {

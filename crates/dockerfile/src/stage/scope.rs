@@ -1,6 +1,6 @@
 //! The variables that hold at one point of a stage.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::environment::Environment;
 use super::plan::{BuildArguments, Plan};
@@ -47,6 +47,7 @@ pub struct StageScope {
     both: Environment,
     /// What was declared by `ARG`, in order.
     arguments: Vec<Variable>,
+    argument_places: HashMap<String, usize>,
     /// Variables that the last step used and nobody has set.
     pub(crate) unmatched: Vec<String>,
 }
@@ -69,6 +70,7 @@ impl StageScope {
             both: environment.clone(),
             environment,
             arguments: Vec::new(),
+            argument_places: HashMap::new(),
             unmatched: Vec::new(),
         }
     }
@@ -79,6 +81,7 @@ impl StageScope {
         scope.unmatched.clear();
         if !scope.dialect.inherits_arguments() {
             scope.arguments.clear();
+            scope.argument_places.clear();
             scope.both = scope.environment.clone();
         }
         scope
@@ -139,7 +142,7 @@ impl StageScope {
     }
 
     fn is_declared(&self, name: &str) -> bool {
-        self.arguments.iter().any(|variable| variable.name == name)
+        self.argument_places.contains_key(name)
     }
 
     /// Returns the value that a word sees under `name`.
@@ -147,7 +150,7 @@ impl StageScope {
         match self.dialect.precedence() {
             Precedence::Later => self.both.get(name),
             Precedence::Environment => self.environment.get(name).or_else(|| {
-                let declared = self.arguments.iter().rev().find(|variable| variable.name == name);
+                let declared = self.argument_places.get(name).map(|&place| &self.arguments[place]);
                 let predefined =
                     || self.build_arguments.get(name).filter(|_| is_predefined(name, self.dialect));
                 match declared {
@@ -202,9 +205,12 @@ impl StageScope {
             self.both.set(&argument.name, value)?;
         }
         let variable = Variable { name: argument.name.clone(), value: argument.value.clone() };
-        match self.arguments.iter_mut().find(|known| known.name == variable.name) {
-            Some(known) => *known = variable,
-            None => self.arguments.push(variable),
+        match self.argument_places.get(&variable.name) {
+            Some(&place) => self.arguments[place] = variable,
+            None => {
+                self.argument_places.insert(variable.name.clone(), self.arguments.len());
+                self.arguments.push(variable);
+            }
         }
         Ok(())
     }

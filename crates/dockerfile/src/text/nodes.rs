@@ -42,8 +42,8 @@ pub struct Node {
     pub comments: Vec<String>,
     /// From the keyword to the end of the last line, heredocs included.
     pub span: Span,
-    /// The lines inside the instruction that are empty and should not be.
-    pub has_empty_continuation: bool,
+    /// The first line inside the instruction that is empty and should not be.
+    pub empty_continuation: Option<usize>,
 }
 
 /// What a text holds.
@@ -83,14 +83,15 @@ pub(crate) fn parse_nodes(text: &str, dialect: Dialect) -> Result<Nodes, Placed<
         let mut logical = LogicalLine::default();
         let indent = line.text().chars().count() - content.chars().count();
         logical.push(part, Position { line: line.number, column: indent + 1 });
-        let (end, has_empty_continuation) = if is_end {
-            (end_of(line), false)
+        let (end, empty_continuation) = if is_end {
+            (end_of(line), None)
         } else {
             read_continuation(&mut lines, &mut logical, escape, line)?
         };
         let mut node = parse_node(&logical, escape, dialect)?;
-        node.span.end = end;
-        node.has_empty_continuation = has_empty_continuation;
+        // An escape character alone on a line starts the instruction that follows.
+        node.span = Span { start: Position { line: line.number, column: indent + 1 }, end };
+        node.empty_continuation = empty_continuation;
         read_heredocs(&mut lines, &mut node, dialect)?;
         node.comments = std::mem::take(&mut comments);
         nodes.push(node);
@@ -143,15 +144,15 @@ fn strip_continuation(line: &str, escape: char) -> (&str, bool) {
     }
 }
 
-/// Joins the lines that follow; returns where the instruction ends and whether an empty line lay inside it.
+/// Joins the lines that follow; returns where the instruction ends and the first empty line inside it.
 fn read_continuation(
     lines: &mut Lines<'_>,
     logical: &mut LogicalLine,
     escape: char,
     first: PhysicalLine<'_>,
-) -> Result<(Position, bool), Placed<ParseFault>> {
+) -> Result<(Position, Option<usize>), Placed<ParseFault>> {
     let mut end = end_of(first);
-    let mut has_empty = false;
+    let mut empty = None;
     for line in lines.by_ref() {
         check_length(line)?;
         end = end_of(line);
@@ -159,7 +160,7 @@ fn read_continuation(
             continue;
         }
         if line.text().trim_start().is_empty() {
-            has_empty = true;
+            empty.get_or_insert(line.number);
             continue;
         }
         let (part, is_end) = strip_continuation(line.text(), escape);
@@ -168,7 +169,7 @@ fn read_continuation(
             break;
         }
     }
-    Ok((end, has_empty))
+    Ok((end, empty))
 }
 
 /// Reads the bodies of the heredocs that the node's line opens.
@@ -224,7 +225,7 @@ fn parse_part(
         original: line.to_owned(),
         comments: Vec::new(),
         span: logical.span(split.keyword_start, split.rest_end),
-        has_empty_continuation: false,
+        empty_continuation: None,
         keyword,
     };
     let arguments = Arguments { logical, start: split.rest_start, end: split.rest_end, escape };

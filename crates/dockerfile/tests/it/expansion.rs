@@ -77,4 +77,6 @@ fn expands_as_buildkit_does() {
     assert!(wrong.is_empty(), "{} of {} differ\n{}", wrong.len(), words.len(), shown.join("\n"));
 }
 
-const ACCEPTED: &[&str] = &[];
+/// BuildKit loses the start of a word in front of a nested substitution when it splits words (`8${x:-0}` in `EXPOSE`
+/// becomes `0`); and it shows the pattern of `%` reversed in a message. Neither is worth having.
+const ACCEPTED: &[&str] = &["a=$S,b=${E:-none}", "/%${U##//}${E}:?", "]é//${U+}", r"${S%%\${E}*${E}?:?["];

@@ -1,7 +1,11 @@
 //! Holds this crate against Docker's own parser, lexer, linter and ignore matcher; see `tests/data/README.md`.
 
 mod expansion;
+mod hostile;
+mod ignoring;
+mod linting;
 mod parsing;
+mod planning;
 
 use std::fs;
 
