@@ -61,6 +61,15 @@ impl Cgroups {
             || self.v2().is_some_and(|path| counted(path.join("memory.events")))
     }
 
+    /// Whether the processes are held where they are.
+    pub(crate) fn is_frozen(&self) -> bool {
+        let says = |path: PathBuf, word: &str| {
+            std::fs::read_to_string(path).is_ok_and(|text| text.lines().any(|line| line.trim() == word))
+        };
+        self.v1("freezer").is_some_and(|path| says(path.join("freezer.state"), "FROZEN"))
+            || self.v2().is_some_and(|path| says(path.join("cgroup.freeze"), "1"))
+    }
+
     /// Removes the directories; true when none is left.
     pub(crate) fn remove(&self) -> bool {
         self.directories().all(|path| {

@@ -1,22 +1,21 @@
-//! What the supervisor program does when it is started by this crate.
+//! Containers that outlive the program that started them: each has a supervisor, a small process of its own.
+//!
+//! The supervisor is the parent of the container's first process. It takes its output, writes it to the log and to
+//! whoever is attached, starts further processes in it, records how it ended, and goes. It is the same program,
+//! started again ([`crate::Supervisor`]), and it is spoken to over a socket in the container's directory.
+//!
+//! A container's directory: `supervise.json` (what to do), `state.json` (replaced as a whole), `control` (socket),
+//! `bundle/`, `exec/<id>/`, `supervisor.log`.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
-use std::process::ExitCode;
+mod broadcast;
+mod client;
+mod exec;
+mod protocol;
+mod server;
+mod state;
+mod supervise;
 
-use crate::find::Runtime;
-
-/// The whole life of a supervisor or guard process: `args` are those that [`crate::Supervisor::args`] precede.
-///
-/// Call it before anything else in `main`, and end with what it returns.
-pub fn supervise_main(args: impl Iterator<Item = OsString>) -> ExitCode {
-    let args: Vec<OsString> = args.collect();
-    match args.first().and_then(|word| word.to_str()) {
-        Some("guard") if args.len() == 3 => {
-            let runtime = Runtime::at(PathBuf::from(&args[1]), PathBuf::from(&args[2]));
-            crate::run::guard_main(&runtime);
-            ExitCode::SUCCESS
-        }
-        _ => ExitCode::from(125),
-    }
-}
+pub use client::{AttachStreams, Container, ControlError, DetachedSpec};
+pub use exec::{ExecSpec, ExecState};
+pub use state::{State, StateError, Status};
+pub use supervise::supervise_main;

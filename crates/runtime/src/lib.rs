@@ -10,6 +10,7 @@ mod console;
 mod detach;
 mod find;
 mod launch;
+pub mod log;
 mod process;
 mod root_dir;
 mod run;
@@ -18,7 +19,10 @@ pub mod spec;
 
 pub use cgroup::{BlockIo, Cgroups, CpuStats, MemoryStats, NetworkStats, Stats};
 pub use console::{RawMode, WindowSize};
-pub use detach::supervise_main;
+pub use detach::{
+    AttachStreams, Container, ControlError, DetachedSpec, ExecSpec, ExecState, State, StateError, Status,
+    supervise_main,
+};
 pub use find::{FindError, IdMap, Runtime, Supervisor};
 pub use launch::{ExitStatus, StartError};
 pub use process::ProcessId;

@@ -17,7 +17,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use capability::{Capabilities, CapabilityError};
-pub(crate) use config::process_value;
 pub use config::{SpecError, docker_environment};
 pub use device::{Device, DeviceError, DeviceKind, host_devices};
 pub use mount::{BindMount, Mount, MountError, Propagation, TmpfsMount};

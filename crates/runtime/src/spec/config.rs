@@ -285,8 +285,8 @@ impl ContainerSpec {
     }
 }
 
-/// The `process` value, also of an exec. Inheritable and ambient capabilities are never set.
-pub(crate) fn process_value(spec: &ContainerSpec, args: &[String], capabilities: &[&str]) -> Value {
+/// The `process` value. Inheritable and ambient capabilities are never set.
+fn process_value(spec: &ContainerSpec, args: &[String], capabilities: &[&str]) -> Value {
     let mut process = json!({
         "user": {
             "uid": spec.user.uid, "gid": spec.user.gid, "additionalGids": spec.user.additional_gids,

@@ -132,10 +132,8 @@ pub(super) fn mount_values(spec: &ContainerSpec, rootless: bool) -> Result<Vec<V
             continue;
         }
         let target = make_target(&root, destination, MountPoint::File, &covered)?;
-        let mut options = vec!["rbind", "rprivate"];
-        if spec.read_only_root {
-            options.push("ro");
-        }
+        let options: &[&str] =
+            if spec.read_only_root { &["rbind", "ro", "rprivate"] } else { &["rbind", "rprivate"] };
         values.push(json!({ "destination": target, "type": "bind", "source": source, "options": options }));
     }
     Ok(values)
