@@ -5,6 +5,8 @@
 //!
 //! Source: moby `distribution/metadata/v2_metadata_service.go`.
 
+use std::path::PathBuf;
+
 use hmac::{Hmac, KeyInit, Mac};
 use serde::Deserialize;
 use sha2::Sha256;
@@ -14,7 +16,9 @@ use crate::Store;
 use crate::durable::{self, Batch, DiskError};
 use crate::go_json;
 use crate::layout::Layout;
+use crate::lease::{Lease, Purpose};
 use crate::lock::AccessError;
+use crate::random;
 
 /// Docker keeps so many entries for a layer and forgets the oldest.
 const ENTRIES_MAX: usize = 50;
@@ -189,11 +193,12 @@ fn encode(entries: &[V2Metadata]) -> String {
     json
 }
 
-/// When staged files get to the disk.
+/// When staged files get to the disk, and where they wait for it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sync {
+    /// At once; the caller holds the lock.
     Now,
-    /// The caller syncs the file system.
+    /// The caller syncs the file system, and takes the lock only after that.
     Later,
 }
 
@@ -201,11 +206,43 @@ pub(crate) enum Sync {
 pub(crate) struct Staged {
     pub(crate) batch: Batch,
     read: Vec<(DiffId, Vec<V2Metadata>)>,
+    _place: Option<StagingPlace>,
+}
+
+/// A directory that keeps staged files from the sweeps of other processes while nobody holds the lock.
+struct StagingPlace {
+    path: PathBuf,
+    lease: Lease,
+}
+
+impl StagingPlace {
+    fn make(layout: &Layout) -> Result<StagingPlace, DiskError> {
+        let (lease, purpose) = Lease::take(&layout.leases(), || Purpose::Staging {
+            directory: format!("staging-{}", random::hex(16)),
+        })?;
+        let name = purpose.staged_name().expect("a staging lease names a directory");
+        let place = StagingPlace { path: layout.staging().join(name), lease };
+        durable::create_dir(&place.path, 0o700)?;
+        Ok(place)
+    }
+}
+
+impl Drop for StagingPlace {
+    fn drop(&mut self) {
+        if durable::remove_tree(&self.path).is_err() {
+            self.lease.abandon();
+        }
+    }
 }
 
 /// Writes the files that change when `seen` is noted. In Docker's order: the list first, then the way back.
 pub(crate) fn stage(layout: &Layout, seen: &[(DiffId, V2Metadata)], sync: Sync) -> Result<Staged, DiskError> {
-    let mut staged = Staged { batch: Batch::new(layout.staging()), read: Vec::new() };
+    let place = match sync {
+        Sync::Later if !seen.is_empty() => Some(StagingPlace::make(layout)?),
+        _ => None,
+    };
+    let directory = place.as_ref().map_or_else(|| layout.staging(), |place| place.path.clone());
+    let mut staged = Staged { batch: Batch::new(directory), read: Vec::new(), _place: place };
     let mut changed: Vec<(DiffId, Vec<V2Metadata>)> = Vec::new();
     for (diff_id, entry) in seen {
         let position = match changed.iter().position(|(known, _)| known == diff_id) {

@@ -184,6 +184,7 @@ impl Drop for BlobClaim {
             // The lock is still ours, so nobody else has begun to write.
             let _ = durable::remove_file(&self.path);
         }
+        lock::unlock(&self.file);
     }
 }
 

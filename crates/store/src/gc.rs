@@ -186,7 +186,8 @@ impl Found {
                 dangling.push(link);
             }
         }
-        let write_sets: HashSet<_> = leased(&roots).map(|(_, _, number)| layout.write_set(number)).collect();
+        let leased: HashSet<_> =
+            leased(&roots).filter_map(Purpose::staged_name).map(|name| layout.staging().join(name)).collect();
         let damaged_images = roots.damaged_images.clone();
         let layers = match damaged_images.is_empty() {
             true => unneeded_layers(layout, &mut roots)?,
@@ -198,7 +199,7 @@ impl Found {
             dead_leases: std::mem::take(&mut roots.dead_leases),
             directories,
             links: dangling,
-            unpublished: unpublished.into_iter().filter(|path| !write_sets.contains(path)).collect(),
+            unpublished: unpublished.into_iter().filter(|path| !leased.contains(path)).collect(),
             image_metadata: metadata_without_image(layout)?,
             damaged_images,
             damaged_mounts,
@@ -265,16 +266,13 @@ impl Found {
     }
 }
 
-fn leased(roots: &Roots) -> impl Iterator<Item = (&str, &str, u64)> {
-    let dead = roots.dead_leases.iter().filter_map(|(purpose, _)| purpose.as_ref());
-    roots.leases.iter().chain(dead).filter_map(|purpose| match purpose {
-        Purpose::NewLayer { cache_id, link, write_set } => Some((&**cache_id, &**link, *write_set)),
-        Purpose::Hold { .. } => None,
-    })
+/// Lists what living processes work on, and what we took over from dead ones.
+fn leased(roots: &Roots) -> impl Iterator<Item = &Purpose> {
+    roots.leases.iter().chain(roots.dead_leases.iter().filter_map(|(purpose, _)| purpose.as_ref()))
 }
 
 fn is_leased_link(roots: &Roots, link: &str) -> bool {
-    leased(roots).any(|(_, leased, _)| leased == link)
+    leased(roots).any(|purpose| matches!(purpose, Purpose::NewLayer { link: leased, .. } if leased == link))
 }
 
 /// Lists the directories below `overlay2` that something names.
@@ -289,7 +287,10 @@ fn directories_in_use(
         in_use.extend(mount.mount_id.iter().map(|id| format!("{id}-init")));
         in_use.extend(mount.mount_id.iter().chain(&mount.init_id).cloned());
     }
-    in_use.extend(leased(roots).map(|(cache_id, _, _)| cache_id.to_owned()));
+    in_use.extend(leased(roots).filter_map(|purpose| match purpose {
+        Purpose::NewLayer { cache_id, .. } => Some(cache_id.clone()),
+        Purpose::Staging { .. } | Purpose::Hold { .. } => None,
+    }));
     for removal in removals {
         in_use.extend(removal.cache_id()?);
     }

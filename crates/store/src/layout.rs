@@ -131,7 +131,7 @@ impl Layout {
     }
 
     pub(crate) fn write_set(&self, number: u64) -> PathBuf {
-        self.image.join(format!("layerdb/tmp/write-set-{number}"))
+        self.staging().join(write_set_name(number))
     }
 
     pub(crate) fn mounts(&self) -> PathBuf {
@@ -185,6 +185,11 @@ impl Layout {
     pub(crate) fn download(&self, blob: Digest) -> PathBuf {
         self.shale.join(format!("downloads/{}-{}", blob.algorithm(), blob.hex()))
     }
+}
+
+/// Name of an unpublished layer's metadata below `layerdb/tmp`.
+pub(crate) fn write_set_name(number: u64) -> String {
+    format!("write-set-{number}")
 }
 
 /// What the symlink `l/<link>` of the directory `cache_id` says.

@@ -23,6 +23,8 @@ use crate::{layout, lock, random};
 pub(crate) enum Purpose {
     /// A layer that is being unpacked: the names of its three parts.
     NewLayer { cache_id: String, link: String, write_set: u64 },
+    /// A directory of files that wait for the lock to be renamed: its name below `layerdb/tmp`.
+    Staging { directory: String },
     /// A published layer that somebody builds upon.
     Hold { chain: ChainId },
 }
@@ -31,7 +33,17 @@ impl Purpose {
     fn file_name(&self) -> String {
         match self {
             Purpose::NewLayer { cache_id, link, write_set } => format!("new.{cache_id}.{link}.{write_set}"),
+            Purpose::Staging { directory } => format!("staging.{directory}"),
             Purpose::Hold { chain } => format!("hold.{}.{}", chain.hex(), random::hex(8)),
+        }
+    }
+
+    /// Returns what the lease protects below `layerdb/tmp`.
+    pub(crate) fn staged_name(&self) -> Option<String> {
+        match self {
+            Purpose::NewLayer { write_set, .. } => Some(layout::write_set_name(*write_set)),
+            Purpose::Staging { directory } => Some(directory.clone()),
+            Purpose::Hold { .. } => None,
         }
     }
 
@@ -49,6 +61,7 @@ impl Purpose {
                     write_set: write_set.parse().ok()?,
                 }
             }
+            "staging" => Purpose::Staging { directory: parts.next()?.to_owned() },
             "hold" => {
                 let chain = ChainId::from_str(&format!("sha256:{}", parts.next()?)).ok()?;
                 parts.next()?;
@@ -63,7 +76,7 @@ impl Purpose {
 /// A lease of this process; dropping it gives it back.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    _file: File,
+    file: File,
     path: PathBuf,
     abandoned: bool,
 }
@@ -85,15 +98,15 @@ impl Lease {
                 .mode(0o600)
                 .open(&path)
                 .map_err(|source| DiskError::new("create", &path, source))?;
-            let lease = Lease { _file: file, path, abandoned: false };
-            match rustix::fs::flock(&lease._file, FlockOperation::NonBlockingLockExclusive) {
+            let lease = Lease { file, path, abandoned: false };
+            match rustix::fs::flock(&lease.file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
                 // A sweeper was faster than our flock; it will remove the file.
                 Err(Errno::WOULDBLOCK) => continue,
                 Err(source) => return Err(DiskError::new("lock", &lease.path, source)),
             }
             let links =
-                lease._file.metadata().map_err(|source| DiskError::new("read", &lease.path, source))?.nlink();
+                lease.file.metadata().map_err(|source| DiskError::new("read", &lease.path, source))?.nlink();
             if links > 0 {
                 return Ok((lease, purpose));
             }
@@ -119,6 +132,7 @@ impl Drop for Lease {
         if !self.abandoned {
             let _ = durable::remove_file(&self.path);
         }
+        lock::unlock(&self.file);
     }
 }
 
@@ -144,7 +158,7 @@ pub(crate) fn survey(directory: &Path) -> Result<Leases, DiskError> {
         };
         let purpose = Purpose::parse(&name);
         match lock::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => leases.dead.push((purpose, Lease { _file: file, path, abandoned: true })),
+            Ok(()) => leases.dead.push((purpose, Lease { file, path, abandoned: true })),
             Err(Errno::WOULDBLOCK) => leases.live.extend(purpose),
             Err(source) => return Err(DiskError::new("lock", &path, source)),
         }

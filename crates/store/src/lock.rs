@@ -31,7 +31,13 @@ pub enum AccessError {
 /// The exclusive lock, held for one commit.
 #[must_use = "the lock is free again when this is dropped"]
 pub(crate) struct Commit {
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Commit {
+    fn drop(&mut self) {
+        unlock(&self.lock);
+    }
 }
 
 /// Keeps a dockerd from starting on the root: its database waits for our shared flock and gives up.
@@ -80,7 +86,7 @@ fn lock(layout: &Layout, operation: FlockOperation) -> Result<Commit, DiskError>
     let path = layout.lock();
     let file = open_lock_file(&path)?;
     flock(&file, operation).map_err(|source| DiskError::new("lock", &path, source))?;
-    Ok(Commit { _lock: file })
+    Ok(Commit { lock: file })
 }
 
 pub(crate) fn open_lock_file(path: &Path) -> Result<File, DiskError> {
@@ -92,6 +98,12 @@ pub(crate) fn open_lock_file(path: &Path) -> Result<File, DiskError> {
         .mode(0o600)
         .open(path)
         .map_err(|source| DiskError::new("open", path, source))
+}
+
+/// Gives a flock back at once. Closing the file would do so too, but only when no child of another thread, between its
+/// fork and its exec, has the file open as well.
+pub(crate) fn unlock(file: &File) {
+    let _ = rustix::fs::flock(file, FlockOperation::Unlock);
 }
 
 /// `flock` that a signal does not end.

@@ -341,22 +341,16 @@ impl Store {
         &self,
         changes: &[ReferenceChange<'_>],
     ) -> Result<References, ChangeReferencesError> {
-        for change in changes {
-            let (ReferenceChange::Tag { name, .. }
-            | ReferenceChange::Digest { name, .. }
-            | ReferenceChange::Remove { name }) = change;
-            let fits = match change {
-                ReferenceChange::Tag { .. } => name.tag().is_some_and(|tag| !tag.is_empty()),
-                ReferenceChange::Digest { .. } => name.digest().is_some_and(|digest| !digest.is_empty()),
-                // Keys that are not in familiar form must be removable.
-                ReferenceChange::Remove { .. } => true,
-            };
-            if !fits {
-                let (repository, key) = (name.repository.to_owned(), name.key.to_owned());
-                return Err(ChangeReferencesError::Key { repository, key });
-            }
-        }
+        check_names(changes)?;
         let _commit = self.commit()?;
+        self.change_references_locked(changes)
+    }
+
+    /// As [`Store::change_references`], for names that were checked; the caller holds the lock.
+    pub(crate) fn change_references_locked(
+        &self,
+        changes: &[ReferenceChange<'_>],
+    ) -> Result<References, ChangeReferencesError> {
         let before = read(&self.layout)?;
         let mut after = before.clone();
         for change in changes {
@@ -373,6 +367,26 @@ impl Store {
         }
         Ok(before)
     }
+}
+
+/// Refuses keys that do not belong to their repository.
+pub(crate) fn check_names(changes: &[ReferenceChange<'_>]) -> Result<(), ChangeReferencesError> {
+    for change in changes {
+        let (ReferenceChange::Tag { name, .. }
+        | ReferenceChange::Digest { name, .. }
+        | ReferenceChange::Remove { name }) = change;
+        let fits = match change {
+            ReferenceChange::Tag { .. } => name.tag().is_some_and(|tag| !tag.is_empty()),
+            ReferenceChange::Digest { .. } => name.digest().is_some_and(|digest| !digest.is_empty()),
+            // Keys that are not in familiar form must be removable.
+            ReferenceChange::Remove { .. } => true,
+        };
+        if !fits {
+            let (repository, key) = (name.repository.to_owned(), name.key.to_owned());
+            return Err(ChangeReferencesError::Key { repository, key });
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn read(layout: &crate::layout::Layout) -> Result<References, ReferencesError> {

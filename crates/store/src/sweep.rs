@@ -3,6 +3,8 @@
 //! Promise: three directory listings when there is nothing to do; never touches what a living process works on.
 //! Not here: things that were whole once and are needed no longer; that is gc.
 
+use std::collections::HashSet;
+
 use crate::durable::{self, DiskError};
 use crate::layers;
 use crate::layout::Layout;
@@ -17,11 +19,8 @@ pub(crate) fn sweep(layout: &Layout) -> Result<(), DiskError> {
     if !leases.dead.is_empty() {
         remove_unfinished_layers(layout, leases.dead)?;
     }
-    let is_leased = |name: &String| {
-        leases.live.iter().any(|purpose| {
-            matches!(purpose, Purpose::NewLayer { write_set, .. } if *name == format!("write-set-{write_set}"))
-        })
-    };
+    let leased: HashSet<_> = leases.live.iter().filter_map(Purpose::staged_name).collect();
+    let is_leased = |name: &String| leased.contains(name);
     if staged.iter().any(|name| !is_leased(name)) {
         // Files are staged under the lock only, so while we have it those that are here are dead. A write set whose
         // lease we did not see may have got its name and given the lease back since; then it is gone from here.

@@ -8,6 +8,7 @@ use crate::Store;
 use crate::durable::{self, DiskError};
 use crate::layers::{Index, LayerError};
 use crate::lock::AccessError;
+use crate::references::{self, ChangeReferencesError, ReferenceChange};
 
 /// What [`Store::put_image`] notes beside the config.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -33,6 +34,9 @@ pub enum PutImageError {
     /// The metadata could not be written; the image is there without it.
     #[error(transparent)]
     Metadata(#[from] ImageMetadataError),
+    /// The names could not be changed; the image is there without them.
+    #[error(transparent)]
+    References(#[from] ChangeReferencesError),
     /// The store may not be written.
     #[error(transparent)]
     Access(#[from] AccessError),
@@ -49,6 +53,21 @@ impl Store {
     /// # Errors
     /// [`PutImageError`]; the image is not there, unless only its metadata is missing.
     pub fn put_image(&self, config: &[u8], put: PutImage) -> Result<ImageId, PutImageError> {
+        self.put_named_image(config, put, &[])
+    }
+
+    /// As [`Store::put_image`], and changes names in the same commit; so that no other process, which may be removing
+    /// an image of the same ID, sees the image without a name and takes it away before it is named.
+    ///
+    /// # Errors
+    /// [`PutImageError`]; the image is not there, unless only its metadata or its names are missing.
+    pub fn put_named_image(
+        &self,
+        config: &[u8],
+        put: PutImage,
+        names: &[ReferenceChange<'_>],
+    ) -> Result<ImageId, PutImageError> {
+        references::check_names(names)?;
         let id = ImageId::new(Digest::sha256(config));
         let diff_ids = read::parse_config(id, config).map_err(PutImageError::Image)?;
         let _commit = self.commit()?;
@@ -70,6 +89,9 @@ impl Store {
         }
         if let Some(parent) = put.parent {
             metadata::write(&self.layout, id, "parent", parent.to_string().as_bytes())?;
+        }
+        if !names.is_empty() {
+            self.change_references_locked(names)?;
         }
         Ok(id)
     }

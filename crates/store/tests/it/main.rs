@@ -1,5 +1,6 @@
 //! The store against real data roots, a real dockerd, faults and kills.
 
+mod crash;
 mod damage;
 mod dockerd;
 mod downloads;
@@ -7,3 +8,4 @@ mod fixture;
 mod garbage;
 mod golden;
 mod publish;
+mod speed;
