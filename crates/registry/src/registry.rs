@@ -2,18 +2,20 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use shale_oci::{Algorithm, Digest};
-use tokio::sync::{Mutex as AsyncMutex, Semaphore};
+use tokio::sync::{Mutex as AsyncMutex, Notify, Semaphore};
 
 use crate::auth::Access;
 use crate::blob_store::{BlobError, BlobStore, BlobWriter, Paused, PublishError};
 use crate::blobs::locks::DigestLocks;
 use crate::blobs::promises::Promises;
 use crate::blobs::small::SmallBlobs;
-use crate::config::Limits;
+use crate::config::{Config, Endpoint, Limits};
+use crate::maintenance::collect::CollectError;
 use crate::metadata::{Metadata, MetadataError, OpenUpload, UnixMillis};
+use crate::metrics::Metrics;
 use crate::name::{RepositoryName, UploadId};
 
 /// Bytes of manifest bodies that may be in memory at once, beyond small ones; more pushes wait for their turn.
@@ -30,6 +32,17 @@ pub struct Registry {
     pub(crate) promises: Promises,
     pub(crate) small: SmallBlobs,
     pub(crate) manifest_budget: Semaphore,
+    pub(crate) metrics: Metrics,
+    pub(crate) metrics_public: bool,
+    pub(crate) access_log: bool,
+    pub(crate) ui: bool,
+    pub(crate) external_url: Option<String>,
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) events: Notify,
+    pub(crate) collecting: AsyncMutex<()>,
+    pub(crate) started: Instant,
+    /// Whether requests are answered, or maintenance alone has the root.
+    pub(crate) serving: bool,
     sessions: Mutex<HashMap<UploadId, Arc<AsyncMutex<Session>>>>,
 }
 
@@ -76,26 +89,46 @@ pub(crate) enum CommitError {
 }
 
 impl Registry {
-    /// Puts a registry together.
+    /// Puts a registry together; `serving` tells whether clients speak to it, or maintenance alone has the root.
     pub fn new(
         blobs: Arc<dyn BlobStore>,
         metadata: Arc<dyn Metadata>,
         access: Access,
-        policy: Policy,
-        limits: Limits,
+        config: &Config,
+        serving: bool,
     ) -> Registry {
         Registry {
             blobs,
             metadata,
             access,
-            policy,
-            limits,
+            policy: Policy {
+                delete: config.delete,
+                read_only: config.read_only,
+                missing: config.missing,
+                grace: config.gc.grace,
+            },
+            limits: config.limits.clone(),
             locks: DigestLocks::default(),
             promises: Promises::default(),
             small: SmallBlobs::default(),
             manifest_budget: Semaphore::new(MANIFEST_BUDGET_BYTES),
+            metrics: Metrics::default(),
+            metrics_public: config.metrics,
+            access_log: config.access_log,
+            ui: config.ui,
+            external_url: config.external_url.clone(),
+            endpoints: config.notifications.clone(),
+            events: Notify::new(),
+            collecting: AsyncMutex::default(),
+            started: Instant::now(),
+            serving,
             sessions: Mutex::default(),
         }
+    }
+
+    /// Returns whether the metadata answers.
+    pub(crate) async fn is_ready(&self) -> bool {
+        self.metadata.repositories(crate::metadata::Page { after: None, limit: 1 }).await.is_ok()
     }
 
     /// Opens an upload.
@@ -152,6 +185,18 @@ impl Registry {
         self.sessions().remove(&id);
         self.metadata.remove_upload(id).await?;
         self.blobs.remove_upload(id).await.map_err(CommitError::Store)
+    }
+
+    /// Closes an upload that was left; returns whether it was, and was not in use after all.
+    pub(crate) async fn abandon_upload(&self, id: UploadId) -> Result<bool, CollectError> {
+        let session = self.sessions().get(&id).cloned();
+        if let Some(session) = session {
+            let Ok(mut session) = session.try_lock() else { return Ok(false) };
+            session.closed = true;
+        }
+        self.sessions().remove(&id);
+        self.blobs.remove_upload(id).await?;
+        Ok(self.metadata.remove_upload(id).await?)
     }
 
     /// Makes the bytes of `writer` a blob of `repository`: published, then noted, both durably.

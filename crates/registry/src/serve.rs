@@ -1,87 +1,44 @@
-//! A registry behind a socket: open the root, bind, serve, drain.
+//! A registry behind sockets: open the root, listen, serve, drain.
 
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hyper::service::service_fn;
-use hyper_util::rt::TokioTimer;
-use rustix::fs::{FlockOperation, flock};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
 
 use crate::api::dispatch::{self, Peer};
-use crate::auth::Access;
-use crate::blob_store::{BlobError, FileBlobStore};
-use crate::config::Limits;
-use crate::metadata::sqlite::{OpenError, SqliteMetadata};
-use crate::registry::{MissingTargets, Policy, Registry};
+use crate::config::{Config, ConfigError, Limits};
+use crate::maintenance::collect::{CollectOptions, collect};
+use crate::open::{OpenRegistryError, OpenRoot};
+use crate::registry::Registry;
+use crate::wire::listen::{self, Listener};
 use crate::wire::stream::{Socket, Stream};
+use crate::wire::tls::{self, Certificate, TlsError};
 
-/// What a server is started with.
-#[derive(Debug, Clone)]
-pub struct ServeOptions {
-    /// The directory that holds everything.
-    pub root: PathBuf,
-    /// Where to listen; port 0 takes a free one.
-    pub address: SocketAddr,
-    /// What clients may do.
-    pub policy: Policy,
-    /// Limits on what clients choose.
-    pub limits: Limits,
-    /// How long requests may take to end once the server is told to stop.
-    pub drain_timeout: Duration,
-}
-
-impl Default for ServeOptions {
-    fn default() -> ServeOptions {
-        ServeOptions {
-            root: PathBuf::from("registry-data"),
-            address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5000),
-            policy: Policy {
-                delete: true,
-                read_only: false,
-                missing: MissingTargets::Accept,
-                grace: Duration::from_secs(3600),
-            },
-            limits: Limits::default(),
-            drain_timeout: Duration::from_secs(30),
-        }
-    }
-}
+/// How often the files of the certificate are looked at.
+const LOOK_AT_CERTIFICATE: Duration = Duration::from_secs(10);
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Another process has the root open.
-    #[error("{root} is in use by another registry")]
-    InUse {
-        /// The root.
-        root: PathBuf,
-    },
     /// The root cannot be used.
-    #[error("could not use {root}")]
-    Root {
-        /// The root.
-        root: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The blob store did not open.
-    #[error("could not open the blob store")]
-    Blobs(#[from] BlobError),
-    /// The metadata did not open.
-    #[error("could not open the metadata")]
-    Metadata(#[from] OpenError),
+    #[error(transparent)]
+    Open(#[from] OpenRegistryError),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The address cannot be listened on.
-    #[error("could not listen on {address}")]
+    #[error("could not listen on {place}")]
     Listen {
-        /// The address.
-        address: SocketAddr,
+        /// The address, or the path.
+        place: String,
         /// What the system said.
         source: io::Error,
     },
@@ -89,76 +46,162 @@ pub enum StartError {
 
 /// A registry that listens and does not answer yet.
 pub struct Server {
+    root: OpenRoot,
+    config: Config,
+    listeners: Vec<Listener>,
+    tls: Option<(TlsAcceptor, Arc<Certificate>)>,
+}
+
+/// What can be told to a server that runs.
+#[derive(Clone)]
+pub struct Handle {
     registry: Arc<Registry>,
-    listener: TcpListener,
-    address: SocketAddr,
-    limits: Limits,
-    drain_timeout: Duration,
-    _lock: std::fs::File,
+    config: Config,
+}
+
+impl Handle {
+    /// Reads the access rules again, as on SIGHUP. Rules that cannot be read leave those in force.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn reload(&self) -> Result<(), ConfigError> {
+        self.registry.access.replace_rules(self.config.load_rules()?);
+        Ok(())
+    }
 }
 
 impl Server {
-    /// Opens the root of `options` and listens; from now on clients wait instead of being refused.
+    /// Opens the root of `config` and listens; from now on clients wait instead of being refused.
     ///
     /// # Errors
     /// [`StartError`].
-    pub async fn bind(options: ServeOptions) -> Result<Server, StartError> {
-        let lock = lock_root(&options.root)?;
-        let blobs = FileBlobStore::open(&options.root)?;
-        let metadata = SqliteMetadata::open(&options.root.join("shale/registry.db"))?;
-        let registry = Registry::new(
-            Arc::new(blobs),
-            Arc::new(metadata),
-            Access,
-            options.policy,
-            options.limits.clone(),
-        );
-        let listen = |source| StartError::Listen { address: options.address, source };
-        let listener = TcpListener::bind(options.address).await.map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
-        Ok(Server {
-            registry: Arc::new(registry),
-            listener,
-            address,
-            limits: options.limits,
-            drain_timeout: options.drain_timeout,
-            _lock: lock,
-        })
+    pub async fn bind(config: Config) -> Result<Server, StartError> {
+        let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
+        let mut listeners = listen::passed()
+            .map_err(|source| StartError::Listen { place: "systemd's sockets".to_owned(), source })?;
+        if listeners.is_empty() {
+            let place = config.address.to_string();
+            let listener = Listener::bind(config.address).await;
+            listeners.push(listener.map_err(|source| StartError::Listen { place, source })?);
+        }
+        if let Some(path) = &config.socket {
+            let place = path.display().to_string();
+            listeners.push(Listener::bind_path(path).map_err(|source| StartError::Listen { place, source })?);
+        }
+        let root = OpenRoot::open(&config, true).await?;
+        listeners.push(root.control_socket().map_err(|source| StartError::Listen {
+            place: config.root.join(crate::open::CONTROL_SOCKET).display().to_string(),
+            source,
+        })?);
+        Ok(Server { root, config, listeners, tls })
     }
 
-    /// Returns the address that the server listens on.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.address
+    /// Returns the address that the server listens on, when it is one and not a path.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.listeners.iter().find_map(Listener::address)
+    }
+
+    /// Returns the URL of the web pages.
+    pub fn ui_url(&self) -> Option<String> {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        self.local_addr().map(|address| format!("{scheme}://{address}/ui/"))
+    }
+
+    /// Returns what the import of a Docker registry's volume did, when this start made one.
+    pub fn takeover(&self) -> Option<&crate::takeover::Imported> {
+        self.root.imported.as_ref()
+    }
+
+    /// Returns a handle on the server.
+    pub fn handle(&self) -> Handle {
+        Handle { registry: Arc::clone(&self.root.registry), config: self.config.clone() }
     }
 
     /// Answers requests until `shutdown` resolves, then ends those that run and returns.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let (stop, stopping) = watch::channel(false);
-        let slots = Arc::new(Semaphore::new(self.limits.connections_max));
-        let mut shutdown = pin!(shutdown);
-        loop {
-            let slot = Arc::clone(&slots).acquire_owned();
-            let accepted = tokio::select! {
-                () = &mut shutdown => break,
-                accepted = async {
-                    let slot = slot.await.expect("the slots are never closed");
-                    self.listener.accept().await.map(|(socket, peer)| (socket, peer, slot))
-                } => accepted,
+        let limits = self.config.limits.clone();
+        let slots = Arc::new(Semaphore::new(limits.connections_max));
+        let registry = Arc::clone(&self.root.registry);
+        let mut tasks = tokio::task::JoinSet::new();
+        let control = self.listeners.len() - 1;
+        for (number, listener) in self.listeners.into_iter().enumerate() {
+            let is_control = number == control;
+            let accepting = Accepting {
+                registry: Arc::clone(&registry),
+                acceptor: self.tls.as_ref().filter(|_| !is_control).map(|(acceptor, _)| acceptor.clone()),
+                slots: Arc::clone(&slots),
+                limits: limits.clone(),
+                stopping: stopping.clone(),
+                is_control,
             };
-            match accepted {
-                Ok((socket, peer, slot)) => {
-                    let connection = serve_connection(
-                        Arc::clone(&self.registry),
-                        socket,
-                        peer,
-                        self.limits.clone(),
-                        stopping.clone(),
-                    );
-                    tokio::spawn(async move {
-                        connection.await;
-                        drop(slot);
-                    });
+            tasks.spawn(accepting.run(listener));
+        }
+        tasks.spawn(collect_often(Arc::clone(&registry), self.config.clone(), self.root.taken_over));
+        if let Some((_, certificate)) = self.tls {
+            tasks.spawn(async move {
+                loop {
+                    tokio::time::sleep(LOOK_AT_CERTIFICATE).await;
+                    certificate.refresh();
                 }
+            });
+        }
+        for endpoint in self.config.notifications.clone() {
+            tasks.spawn(crate::notifications::deliver(Arc::clone(&registry), endpoint));
+        }
+        shutdown.await;
+        tasks.shutdown().await;
+        let _ = stop.send(true);
+        let all = u32::try_from(limits.connections_max).unwrap_or(u32::MAX);
+        if tokio::time::timeout(self.config.drain_timeout, slots.acquire_many(all)).await.is_err() {
+            let seconds = self.config.drain_timeout.as_secs();
+            tracing::warn!("requests were still running {seconds} s after the signal to stop");
+        }
+        self.root.close();
+    }
+}
+
+async fn collect_often(registry: Arc<Registry>, config: Config, taken_over: bool) {
+    if config.gc.interval.is_zero() {
+        return;
+    }
+    let options = CollectOptions {
+        grace: config.gc.grace,
+        untagged_after: config.gc.untagged_after,
+        uploads_after: config.gc.uploads_after,
+        // The files of a volume that was taken over include some that only its former owner knows. They go when somebody
+        // says so, by running the collection by hand.
+        orphans: !taken_over,
+    };
+    loop {
+        tokio::time::sleep(config.gc.interval).await;
+        match collect(&registry, &options).await {
+            Ok(collected) => {
+                registry.metrics.collected_blobs.fetch_add(collected.blobs, Ordering::Relaxed);
+                registry.metrics.collected_bytes.fetch_add(collected.bytes, Ordering::Relaxed);
+            }
+            Err(error) => tracing::error!("the garbage collection stopped: {error}"),
+        }
+    }
+}
+
+/// What accepts the connections of one listener.
+struct Accepting {
+    registry: Arc<Registry>,
+    acceptor: Option<TlsAcceptor>,
+    slots: Arc<Semaphore>,
+    limits: Limits,
+    stopping: watch::Receiver<bool>,
+    is_control: bool,
+}
+
+impl Accepting {
+    async fn run(self, listener: Listener) {
+        loop {
+            // Waiting for a slot before accepting leaves the rest in the kernel's queue instead of in our memory.
+            let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else { return };
+            match listener.accept().await {
+                Ok((socket, address)) => self.start(socket, address, slot),
                 Err(error) => {
                     // Out of file descriptors, most likely: those that are served now will give some back.
                     tracing::warn!("could not accept a connection: {error}");
@@ -166,70 +209,91 @@ impl Server {
                 }
             }
         }
-        drop(self.listener);
-        let _ = stop.send(true);
-        let all = u32::try_from(self.limits.connections_max).unwrap_or(u32::MAX);
-        if tokio::time::timeout(self.drain_timeout, slots.acquire_many(all)).await.is_err() {
-            tracing::warn!(
-                "requests were still running {} s after the signal to stop",
-                self.drain_timeout.as_secs()
-            );
-        }
+    }
+
+    fn start(&self, socket: Socket, address: Option<SocketAddr>, slot: OwnedSemaphorePermit) {
+        let connection = Connection {
+            registry: Arc::clone(&self.registry),
+            limits: self.limits.clone(),
+            stopping: self.stopping.clone(),
+            peer: Peer {
+                address: address.map(|address| address.ip()),
+                is_control: self.is_control,
+                ..Peer::default()
+            },
+        };
+        let acceptor = self.acceptor.clone();
+        tokio::spawn(async move {
+            connection.registry.metrics.connections.fetch_add(1, Ordering::Relaxed);
+            let registry = Arc::clone(&connection.registry);
+            connection.serve(socket, acceptor).await;
+            registry.metrics.connections.fetch_sub(1, Ordering::Relaxed);
+            drop(slot);
+        });
     }
 }
 
-fn lock_root(root: &Path) -> Result<std::fs::File, StartError> {
-    let used = |source| StartError::Root { root: root.to_owned(), source };
-    std::fs::create_dir_all(root.join("shale")).map_err(used)?;
-    let lock = std::fs::File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(root.join("shale/lock"))
-        .map_err(used)?;
-    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(lock),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(StartError::InUse { root: root.to_owned() }),
-        Err(error) => Err(used(error.into())),
-    }
-}
-
-async fn serve_connection(
+struct Connection {
     registry: Arc<Registry>,
-    socket: TcpStream,
-    address: SocketAddr,
     limits: Limits,
-    mut stopping: watch::Receiver<bool>,
-) {
-    let _ = socket.set_nodelay(true);
-    // Nothing is allocated for a connection that says nothing.
-    let readable = tokio::time::timeout(limits.header_timeout, socket.readable());
-    tokio::select! {
-        readable = readable => if !matches!(readable, Ok(Ok(()))) { return },
-        () = stopped(&mut stopping) => return,
-    }
-    let stream = Stream::new(Socket::Tcp(socket), limits.send_timeout);
-    let peer = Peer { address: Some(address.ip()), mappings: Some(stream.mappings()), encrypted: false };
-    let service = service_fn(move |request| {
-        let (registry, peer) = (Arc::clone(&registry), peer.clone());
-        async move { Ok::<_, std::convert::Infallible>(dispatch::answer(registry, peer, request).await) }
-    });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
-        .title_case_headers(true)
-        .max_headers(64)
-        .serve_connection(stream, service);
-    let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = &mut connection => ended,
-        () = stopped(&mut stopping) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    stopping: watch::Receiver<bool>,
+    peer: Peer,
+}
+
+impl Connection {
+    async fn serve(mut self, socket: Socket, acceptor: Option<TlsAcceptor>) {
+        // Nothing is allocated for a connection that says nothing.
+        let header_timeout = self.limits.header_timeout;
+        tokio::select! {
+            readable = tokio::time::timeout(header_timeout, socket.readable()) => {
+                if !matches!(readable, Ok(Ok(()))) {
+                    return;
+                }
+            }
+            () = stopped(&mut self.stopping) => return,
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!("connection from {address}: {error}");
+        match (acceptor, socket) {
+            (Some(acceptor), Socket::Tcp(socket)) => {
+                self.peer.encrypted = true;
+                match tokio::time::timeout(header_timeout, acceptor.accept(socket)).await {
+                    Ok(Ok(stream)) => self.answer(TokioIo::new(stream)).await,
+                    Ok(Err(error)) if tls::is_ours(&error) => {
+                        tracing::warn!("a TLS handshake ended: {error}")
+                    }
+                    _ => {}
+                }
+            }
+            (_, socket) => {
+                let stream = Stream::new(socket, self.limits.send_timeout);
+                self.peer.mappings = Some(stream.mappings());
+                self.answer(stream).await;
+            }
+        }
+    }
+
+    async fn answer(mut self, stream: impl hyper::rt::Read + hyper::rt::Write + Unpin) {
+        let address = self.peer.address;
+        let service = service_fn(move |request| {
+            let (registry, peer) = (Arc::clone(&self.registry), self.peer.clone());
+            async move { Ok::<_, std::convert::Infallible>(dispatch::answer(registry, peer, request).await) }
+        });
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.limits.header_timeout)
+            .title_case_headers(true)
+            .max_headers(64)
+            .serve_connection(stream, service);
+        let mut connection = pin!(connection);
+        let ended = tokio::select! {
+            ended = &mut connection => ended,
+            () = stopped(&mut self.stopping) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!("connection from {address:?}: {error}");
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use super::problem::Problem;
 use super::query;
 use super::receive::metadata_problem;
 use super::route::Reference;
+use crate::auth::{Action, Identity};
 use crate::manifest::OCI_INDEX;
 use crate::metadata::Page;
 use crate::name::{RepositoryName, Tag};
@@ -73,13 +74,38 @@ fn json_answer(body: String) -> Answer {
 
 pub(super) async fn catalog(call: &Call) -> Result<Answer, Problem> {
     let asked = asked(call)?;
-    let mut names = call.registry.metadata.repositories(asked.with_next()).await.map_err(metadata_problem)?;
-    let more = asked.cut(&mut names);
+    let (names, more) = visible_repositories(call, &asked).await?;
     let mut answer = json_answer(json!({ "repositories": names }).to_string());
     if let Some(last) = names.last().filter(|_| more) {
         answer.headers_mut().insert(header::LINK, asked.next("/v2/_catalog", last));
     }
     Ok(answer)
+}
+
+/// Returns a page of the repositories that the caller may pull, and whether there are more.
+async fn visible_repositories(call: &Call, asked: &Asked) -> Result<(Vec<String>, bool), Problem> {
+    let metadata = &call.registry.metadata;
+    // A token for the catalog names no repositories: its bearer's rights are looked up by name.
+    let viewer = Identity { user: call.identity.user.clone(), grants: None };
+    let access = &call.registry.access;
+    if access.sees_everything(&viewer) || access.external_decides() {
+        let mut names = metadata.repositories(asked.with_next()).await.map_err(metadata_problem)?;
+        let more = asked.cut(&mut names);
+        return Ok((names, more));
+    }
+    let mut visible = Vec::new();
+    let mut page = Page { after: asked.page.after.clone(), limit: 1000 };
+    while visible.len() <= asked.page.limit {
+        let names = metadata.repositories(page.clone()).await.map_err(metadata_problem)?;
+        let Some(last) = names.last().cloned() else { break };
+        let allowed = |name: &String| {
+            RepositoryName::parse(name).is_ok_and(|name| access.allows(&viewer, &name, Action::Pull))
+        };
+        visible.extend(names.into_iter().filter(allowed));
+        page.after = Some(last);
+    }
+    let more = asked.cut(&mut visible);
+    Ok((visible, more))
 }
 
 pub(super) async fn tags(call: &Call, repository: &RepositoryName) -> Result<Answer, Problem> {

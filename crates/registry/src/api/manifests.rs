@@ -13,6 +13,7 @@ use super::route::Reference;
 use crate::manifest::{self, Kind, Parsed};
 use crate::metadata::{NewManifest, Target, TargetKind};
 use crate::name::{RepositoryName, Tag};
+use crate::notifications::Event;
 use crate::registry::{MissingTargets, now};
 
 const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
@@ -43,6 +44,14 @@ pub(super) async fn get(
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(manifest.bytes.len()));
     if !call.is_head() {
         *answer.body_mut() = Body::from(manifest.bytes.clone());
+        let tag = match reference {
+            Reference::Tag(tag) => Some(tag.as_str()),
+            Reference::Digest(_) => None,
+        };
+        let size_bytes = manifest.bytes.len() as u64;
+        let (action, media_type) = ("pull", manifest.media_type.as_str());
+        let (digest, from_repository) = (manifest.digest, None);
+        call.tell(Event { action, repository, digest, media_type, size_bytes, tag, from_repository }).await;
     }
     Ok(answer)
 }
@@ -88,7 +97,19 @@ pub(super) async fn put(
         targets,
         tags,
     };
+    let (media_type, size_bytes) = (new.media_type.clone(), new.bytes.len() as u64);
+    let tag = new.tags.last().cloned();
     call.registry.metadata.put_manifest(repository, new, now()).await.map_err(metadata_problem)?;
+    let event = Event {
+        action: "push",
+        repository,
+        digest,
+        media_type: &media_type,
+        size_bytes,
+        tag: tag.as_ref().map(Tag::as_str),
+        from_repository: None,
+    };
+    call.tell(event).await;
     Ok(created(repository, &reference, digest, subject, &extra_tags, lacking))
 }
 

@@ -112,6 +112,9 @@ pub enum Problem {
     /// The client was too slow.
     #[error("the request took too long to arrive")]
     Timeout,
+    /// The storage does not answer.
+    #[error("the registry is not ready")]
+    Unavailable,
     /// The disk is full.
     #[error("insufficient storage")]
     StorageFull,
@@ -163,6 +166,7 @@ impl Problem {
             Unsupported(_) | MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Timeout => StatusCode::REQUEST_TIMEOUT,
+            Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             StorageFull => StatusCode::INSUFFICIENT_STORAGE,
             Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -190,7 +194,7 @@ impl Problem {
             Denied => "DENIED",
             Unsupported(_) | MethodNotAllowed { .. } => "UNSUPPORTED",
             TooManyRequests => "TOOMANYREQUESTS",
-            Timeout | StorageFull => "UNAVAILABLE",
+            Timeout | StorageFull | Unavailable => "UNAVAILABLE",
             BadRequest(_) | NotFound | Internal => "UNKNOWN",
         }
     }

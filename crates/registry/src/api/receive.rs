@@ -141,3 +141,22 @@ pub(super) fn commit_problem(error: CommitError) -> Problem {
         CommitError::Metadata(error) => metadata_problem(error),
     }
 }
+
+/// Reads a body of at most `limit_bytes`.
+///
+/// # Errors
+/// [`Problem::BadRequest`] when there is more.
+pub(super) async fn small(
+    registry: &Registry,
+    mut body: Incoming,
+    limit_bytes: usize,
+) -> Result<Bytes, Problem> {
+    let mut collected = Vec::new();
+    while let Some(bytes) = next(&mut body, registry.limits.body_timeout).await? {
+        if collected.len() + bytes.len() > limit_bytes {
+            return Err(Problem::BadRequest("the body is too large"));
+        }
+        collected.extend_from_slice(&bytes);
+    }
+    Ok(Bytes::from(collected))
+}

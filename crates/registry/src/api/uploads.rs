@@ -17,6 +17,7 @@ use super::{query, route};
 use crate::auth::Action;
 use crate::blob_store::BlobWriter;
 use crate::name::{RepositoryName, UploadId};
+use crate::notifications::Event;
 use crate::registry::{CommitError, Registry, Session, now};
 
 const UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
@@ -33,6 +34,11 @@ pub(super) async fn start(
         && let Ok(digest) = mounted.parse::<Digest>()
         && mount(call, repository, digest, query::first(&query, "from")).await?
     {
+        let event = Event {
+            from_repository: query::first(&query, "from"),
+            ..blob_event("mount", repository, digest, 0)
+        };
+        call.tell(event).await;
         return Ok(created(repository, digest));
     }
     let registry = &call.registry;
@@ -41,7 +47,7 @@ pub(super) async fn start(
     }
     if let Some(digest) = query::first(&query, "digest") {
         let digest = route::digest(digest)?;
-        return single(registry, repository, digest, body).await;
+        return single(call, repository, digest, body).await;
     }
     let algorithm = match query::first(&query, "digest-algorithm") {
         None | Some("sha256") => Algorithm::Sha256,
@@ -72,11 +78,12 @@ async fn mount(
 }
 
 async fn single(
-    registry: &Arc<Registry>,
+    call: &Call,
     repository: &RepositoryName,
     digest: Digest,
     body: Incoming,
 ) -> Result<Answer, Problem> {
+    let registry = &call.registry;
     let id = UploadId::random();
     let opened = registry.blobs.open_upload(id, digest.algorithm(), None).await;
     let mut writer = opened.map_err(blob_problem)?;
@@ -84,9 +91,12 @@ async fn single(
         Ok(_) => registry.commit_blob(repository, writer, digest).await.map_err(commit_problem),
         Err(problem) => Err(problem),
     };
-    if let Err(problem) = committed {
-        registry.blobs.remove_upload(id).await.map_err(blob_problem)?;
-        return Err(problem);
+    match committed {
+        Ok(size_bytes) => call.tell(blob_event("push", repository, digest, size_bytes)).await,
+        Err(problem) => {
+            registry.blobs.remove_upload(id).await.map_err(blob_problem)?;
+            return Err(problem);
+        }
     }
     Ok(created(repository, digest))
 }
@@ -175,7 +185,8 @@ pub(super) async fn finish(
         return Err(problem);
     }
     match call.registry.commit_blob(repository, writer, digest).await {
-        Ok(_) => {
+        Ok(size_bytes) => {
+            call.tell(blob_event("push", repository, digest, size_bytes)).await;
             session.closed = true;
             // The blob is acknowledged already; should this fail, the note goes when it is old.
             if let Err(error) = call.registry.close_upload(id).await {
@@ -248,4 +259,14 @@ fn created(repository: &RepositoryName, digest: Digest) -> Answer {
     headers.insert(CONTENT_DIGEST, digest_header(digest));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(0));
     answer
+}
+
+fn blob_event<'a>(
+    action: &'static str,
+    repository: &'a RepositoryName,
+    digest: Digest,
+    size_bytes: u64,
+) -> Event<'a> {
+    let media_type = "application/octet-stream";
+    Event { action, repository, digest, media_type, size_bytes, tag: None, from_repository: None }
 }

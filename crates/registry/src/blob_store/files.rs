@@ -9,6 +9,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use shale_oci::{Algorithm, Digest, Digester};
@@ -157,12 +158,18 @@ impl BlobStore for FileBlobStore {
         }))
     }
 
-    fn uploads(&self) -> Pending<'_, Result<Vec<UploadId>, BlobError>> {
+    fn uploads(&self, idle: Duration) -> Pending<'_, Result<Vec<UploadId>, BlobError>> {
         let directory = Arc::clone(&self.uploads);
         Box::pin(blocking(move || {
             let entries = fs::read_dir(directory).map_err(BlobError::io("list uploads"))?;
-            let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-            Ok(names.filter_map(|name| UploadId::parse(&name)).collect())
+            let left = entries.filter_map(|entry| {
+                let entry = entry.ok()?;
+                let id = UploadId::parse(entry.file_name().to_str()?)?;
+                let written = entry.metadata().ok()?.modified().ok()?;
+                // A clock that was set back makes an upload younger, never older.
+                (written.elapsed().unwrap_or_default() >= idle).then_some(id)
+            });
+            Ok(left.collect())
         }))
     }
 

@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use shale_oci::{Algorithm, Digest};
@@ -43,8 +44,8 @@ pub trait BlobStore: Send + Sync {
     /// Removes an upload and its bytes; one that does not exist is no error.
     fn remove_upload(&self, id: UploadId) -> Pending<'_, Result<(), BlobError>>;
 
-    /// Returns all uploads that have bytes here.
-    fn uploads(&self) -> Pending<'_, Result<Vec<UploadId>, BlobError>>;
+    /// Returns the uploads that have bytes here and got none for `idle`.
+    fn uploads(&self, idle: Duration) -> Pending<'_, Result<Vec<UploadId>, BlobError>>;
 
     /// Makes the bytes of `writer` the blob `digest`, durably, and returns its size.
     ///

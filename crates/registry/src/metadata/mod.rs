@@ -14,7 +14,9 @@ use bytes::Bytes;
 use shale_oci::{Algorithm, Digest};
 
 use crate::api::route::Reference;
+use crate::maintenance::check::Finding;
 use crate::name::{RepositoryName, Tag, UploadId};
+use crate::takeover::ImportedRepository;
 
 /// A future of a metadata operation.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, MetadataError>> + Send + 'a>>;
@@ -242,6 +244,22 @@ pub trait Metadata: Send + Sync {
     fn unheld_blobs(&self, after: Option<Digest>, limit: usize) -> Pending<'_, Vec<Digest>>;
     /// Forgets those of `digests` that no repository holds; returns those.
     fn forget_blobs(&self, digests: Vec<Digest>) -> Pending<'_, Vec<Digest>>;
+    /// Notes a repository of a volume that is taken over. Durable with the next setting that is set, not before.
+    fn import_repository(&self, repository: ImportedRepository) -> Pending<'_, ()>;
+    /// Returns a setting.
+    fn setting(&self, name: &'static str) -> Pending<'_, Option<String>>;
+    /// Sets a setting.
+    fn set_setting(&self, name: &'static str, value: &'static str) -> Pending<'_, ()>;
+    /// Notes an event for an endpoint; it stays until it is removed.
+    fn queue_event(&self, endpoint: String, body: String, at: UnixMillis) -> Pending<'_, ()>;
+    /// Returns the oldest event for an endpoint, with its number.
+    fn next_event(&self, endpoint: String) -> Pending<'_, Option<(i64, String)>>;
+    /// Removes a delivered event.
+    fn remove_event(&self, number: i64) -> Pending<'_, ()>;
+    /// Forgets a blob whose bytes are lost, and that any repository holds it. Manifests that name it stay.
+    fn drop_blob(&self, digest: Digest) -> Pending<'_, ()>;
+    /// Hashes all manifests and follows all tags; returns how many manifests there are, and what is wrong.
+    fn check_manifests(&self) -> Pending<'_, (u64, Vec<Finding>)>;
     /// Returns which of `digests` are known as blobs.
     fn known_blobs(&self, digests: Vec<Digest>) -> Pending<'_, Vec<Digest>>;
     /// Returns up to `limit` known blobs after `after`, with their sizes, by digest.

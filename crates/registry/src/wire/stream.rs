@@ -88,6 +88,14 @@ impl Stream {
 }
 
 impl Socket {
+    /// Waits until the peer sent something, or is gone.
+    pub async fn readable(&self) -> io::Result<()> {
+        match self {
+            Socket::Tcp(socket) => socket.readable().await,
+            Socket::Unix(socket) => socket.readable().await,
+        }
+    }
+
     fn poll_send_file(
         &mut self,
         context: &mut Context<'_>,

@@ -4,6 +4,7 @@ use rusqlite::{Connection, params};
 use shale_oci::Digest;
 
 use super::{digest_column, limit, manifests};
+use crate::maintenance::check::Finding;
 use crate::metadata::{Cut, MayCut, UnixMillis};
 
 type Result<T> = std::result::Result<T, rusqlite::Error>;
@@ -112,4 +113,28 @@ pub(super) fn forget(connection: &Connection, digests: &[Digest]) -> Result<Vec<
         }
     }
     Ok(forgotten)
+}
+
+pub(super) fn check_manifests(connection: &Connection) -> Result<(u64, Vec<Finding>)> {
+    let mut findings = Vec::new();
+    let mut statement = connection.prepare("SELECT digest, bytes FROM manifest_bytes")?;
+    let mut rows = statement.query([])?;
+    let mut manifests = 0;
+    while let Some(row) = rows.next()? {
+        let digest = digest_column(row, 0)?;
+        manifests += 1;
+        if Digest::of(digest.algorithm(), row.get_ref(1)?.as_blob()?) != digest {
+            findings.push(Finding::ManifestDamaged { digest });
+        }
+    }
+    let sql = "SELECT r.name, t.name FROM tags t JOIN repositories r ON r.id = t.repository_id
+        WHERE NOT EXISTS (SELECT 1 FROM manifests m JOIN manifest_bytes b ON b.digest = m.digest
+            WHERE m.repository_id = t.repository_id AND m.digest = t.manifest)";
+    let mut statement = connection.prepare(sql)?;
+    let lost = statement
+        .query_map([], |row| Ok(Finding::TagWithoutManifest { repository: row.get(0)?, tag: row.get(1)? }))?;
+    for finding in lost {
+        findings.push(finding?);
+    }
+    Ok((manifests, findings))
 }

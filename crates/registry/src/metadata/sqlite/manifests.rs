@@ -8,6 +8,7 @@ use super::{digest_column, find_repository, repository_key, signed};
 use crate::api::route::Reference;
 use crate::metadata::{Missing, NewManifest, StoredManifest, Target, TargetKind, UnixMillis};
 use crate::name::RepositoryName;
+use crate::takeover::ImportedRepository;
 
 type Result<T> = std::result::Result<T, rusqlite::Error>;
 
@@ -163,4 +164,40 @@ pub(super) fn delete_repository(connection: &Connection, repository: &Repository
     }
     connection.prepare_cached("DELETE FROM repositories WHERE id = $1")?.execute([key])?;
     Ok(true)
+}
+
+pub(super) fn import(connection: &Connection, repository: &ImportedRepository) -> Result<()> {
+    let name = repository.name.as_str();
+    let newest = repository
+        .manifests
+        .iter()
+        .map(|(_, at)| *at)
+        .chain(repository.tags.iter().map(|(.., at)| *at))
+        .max();
+    let key = repository_key(connection, name, newest.unwrap_or(0))?;
+    let mut blob = connection.prepare_cached(
+        "INSERT INTO blobs (digest, size_bytes, stored_at) VALUES ($1, $2, $3) ON CONFLICT (digest) DO NOTHING",
+    )?;
+    let mut link = connection.prepare_cached(
+        "INSERT INTO repository_blobs (repository_id, digest, linked_at) VALUES ($1, $2, $3)
+        ON CONFLICT (repository_id, digest) DO NOTHING",
+    )?;
+    for (digest, size_bytes, at) in &repository.blobs {
+        let digest = digest.to_string();
+        blob.execute(params![digest, signed(*size_bytes), at])?;
+        link.execute(params![key, digest, at])?;
+    }
+    for (manifest, at) in &repository.manifests {
+        put(connection, &repository.name, manifest, *at)?;
+    }
+    let sql = "INSERT INTO tags (repository_id, name, manifest, pushed_at) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (repository_id, name) DO NOTHING";
+    let mut insert = connection.prepare_cached(sql)?;
+    for (tag, digest, at) in &repository.tags {
+        insert.execute(params![key, tag.as_str(), digest.to_string(), at])?;
+    }
+    connection
+        .prepare_cached("UPDATE repositories SET pushed_at = $1 WHERE id = $2")?
+        .execute(params![newest.unwrap_or(0), key])?;
+    Ok(())
 }

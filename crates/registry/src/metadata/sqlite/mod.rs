@@ -18,7 +18,9 @@ use super::{
     RepositorySummary, StoredManifest, TagSummary, Target, UnixMillis,
 };
 use crate::api::route::Reference;
+use crate::maintenance::check::Finding;
 use crate::name::{RepositoryName, Tag, UploadId};
+use crate::takeover::ImportedRepository;
 pub use schema::MigrateError;
 use writer::{Durability, Touches, Writer};
 
@@ -411,6 +413,63 @@ impl Metadata for SqliteMetadata {
 
     fn forget_blobs(&self, digests: Vec<Digest>) -> Pending<'_, Vec<Digest>> {
         Box::pin(self.change(Touches::Nothing, move |connection| collect::forget(connection, &digests)))
+    }
+
+    fn import_repository(&self, repository: ImportedRepository) -> Pending<'_, ()> {
+        let touches = touches(&repository.name);
+        Box::pin(self.writer.change(Durability::Process, touches, move |connection| {
+            manifests::import(connection, &repository)
+        }))
+    }
+
+    fn setting(&self, name: &'static str) -> Pending<'_, Option<String>> {
+        Box::pin(self.read(move |connection| {
+            let mut statement = connection.prepare_cached("SELECT value FROM settings WHERE name = $1")?;
+            statement.query_row([name], |row| row.get(0)).optional()
+        }))
+    }
+
+    fn set_setting(&self, name: &'static str, value: &'static str) -> Pending<'_, ()> {
+        Box::pin(self.change(Touches::Nothing, move |connection| {
+            let sql = "INSERT INTO settings (name, value) VALUES ($1, $2)
+                ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+            connection.prepare_cached(sql)?.execute([name, value]).map(drop)
+        }))
+    }
+
+    fn queue_event(&self, endpoint: String, body: String, at: UnixMillis) -> Pending<'_, ()> {
+        Box::pin(self.writer.change(Durability::Process, Touches::Nothing, move |connection| {
+            let sql = "INSERT INTO events (endpoint, body, queued_at) VALUES ($1, $2, $3)";
+            connection.prepare_cached(sql)?.execute(params![endpoint, body, at]).map(drop)
+        }))
+    }
+
+    fn next_event(&self, endpoint: String) -> Pending<'_, Option<(i64, String)>> {
+        Box::pin(self.read(move |connection| {
+            let sql = "SELECT number, body FROM events WHERE endpoint = $1 ORDER BY number LIMIT 1";
+            let mut statement = connection.prepare_cached(sql)?;
+            statement.query_row([endpoint], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+        }))
+    }
+
+    fn remove_event(&self, number: i64) -> Pending<'_, ()> {
+        Box::pin(self.writer.change(Durability::Process, Touches::Nothing, move |connection| {
+            connection.prepare_cached("DELETE FROM events WHERE number = $1")?.execute([number]).map(drop)
+        }))
+    }
+
+    fn drop_blob(&self, digest: Digest) -> Pending<'_, ()> {
+        Box::pin(self.change(Touches::Everything, move |connection| {
+            for table in ["repository_blobs", "blobs"] {
+                connection
+                    .execute(&format!("DELETE FROM {table} WHERE digest = $1"), [digest.to_string()])?;
+            }
+            Ok(())
+        }))
+    }
+
+    fn check_manifests(&self) -> Pending<'_, (u64, Vec<Finding>)> {
+        Box::pin(self.read(collect::check_manifests))
     }
 
     fn known_blobs(&self, digests: Vec<Digest>) -> Pending<'_, Vec<Digest>> {

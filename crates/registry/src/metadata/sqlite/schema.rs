@@ -66,6 +66,13 @@ CREATE TABLE uploads (
     touched_at BIGINT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX uploads_touched ON uploads (touched_at);
+CREATE TABLE events (
+    number INTEGER PRIMARY KEY,
+    endpoint TEXT NOT NULL,
+    body TEXT NOT NULL,
+    queued_at BIGINT NOT NULL
+);
+CREATE INDEX events_endpoint ON events (endpoint, number);
 CREATE TABLE settings (
     name TEXT NOT NULL PRIMARY KEY,
     value TEXT NOT NULL

@@ -1,0 +1,90 @@
+//! Sockets to listen on: an address, a path, or what systemd opened for us.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+
+use rustix::net::AddressFamily;
+use tokio::net::{TcpListener, UnixListener};
+
+use super::stream::Socket;
+
+/// The first descriptor that systemd passes. Source: sd_listen_fds(3).
+const FIRST_PASSED: i32 = 3;
+
+/// A socket that clients connect to.
+pub(crate) enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listener {
+    pub(crate) async fn accept(&self) -> io::Result<(Socket, Option<SocketAddr>)> {
+        match self {
+            Listener::Tcp(listener) => {
+                let (socket, address) = listener.accept().await?;
+                let _ = socket.set_nodelay(true);
+                Ok((Socket::Tcp(socket), Some(address)))
+            }
+            Listener::Unix(listener) => {
+                listener.accept().await.map(|(socket, _)| (Socket::Unix(socket), None))
+            }
+        }
+    }
+
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Listener::Tcp(listener) => listener.local_addr().ok(),
+            Listener::Unix(_) => None,
+        }
+    }
+
+    pub(crate) async fn bind(address: SocketAddr) -> io::Result<Listener> {
+        TcpListener::bind(address).await.map(Listener::Tcp)
+    }
+
+    /// Listens at `path`; a socket that nobody listens at any more is replaced.
+    pub(crate) fn bind_path(path: &Path) -> io::Result<Listener> {
+        match UnixListener::bind(path) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                let left = std::fs::symlink_metadata(path)?.file_type().is_socket()
+                    && std::os::unix::net::UnixStream::connect(path).is_err();
+                if !left {
+                    return Err(error);
+                }
+                std::fs::remove_file(path)?;
+                UnixListener::bind(path).map(Listener::Unix)
+            }
+            bound => bound.map(Listener::Unix),
+        }
+    }
+}
+
+/// Returns the sockets that systemd opened for this process.
+///
+/// They are taken once: a second call would own the same descriptors again.
+pub(crate) fn passed() -> io::Result<Vec<Listener>> {
+    static TAKEN: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+    let variable = |name| std::env::var(name).ok().and_then(|value: String| value.parse::<u32>().ok());
+    let ours = variable("LISTEN_PID") == Some(std::process::id());
+    if !ours || TAKEN.swap(true, std::sync::atomic::Ordering::Relaxed) {
+        return Ok(Vec::new());
+    }
+    let count = i32::try_from(variable("LISTEN_FDS").unwrap_or(0)).unwrap_or(0);
+    let mut listeners = Vec::new();
+    for number in FIRST_PASSED..FIRST_PASSED + count {
+        // SAFETY: systemd passed this descriptor to this very process (LISTEN_PID), and `TAKEN` lets it be owned once.
+        #[allow(unsafe_code)]
+        let descriptor = unsafe { OwnedFd::from_raw_fd(number) };
+        rustix::io::fcntl_setfd(descriptor.as_fd(), rustix::io::FdFlags::CLOEXEC)?;
+        rustix::io::ioctl_fionbio(descriptor.as_fd(), true)?;
+        let family = rustix::net::getsockname(&descriptor)?.address_family();
+        listeners.push(match family {
+            AddressFamily::UNIX => Listener::Unix(UnixListener::from_std(descriptor.into())?),
+            _ => Listener::Tcp(TcpListener::from_std(descriptor.into())?),
+        });
+    }
+    Ok(listeners)
+}
