@@ -366,3 +366,29 @@ impl Reply {
         read_bounded(transport, self.response, limit_bytes, &self.host).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn redirected(from: &str, location: &str) -> Result<String, RedirectRefusal> {
+        next_url(&Url::parse(from).unwrap(), &HeaderValue::try_from(location).unwrap())
+            .map(|url| url.to_string())
+    }
+
+    #[test]
+    fn a_redirect_may_go_up_to_https_and_never_down() {
+        let from = "https://reg.example/v2/a/blobs/x";
+        assert_eq!(redirected(from, "http://cdn.example/y"), Err(RedirectRefusal::Downgrade));
+        assert_eq!(
+            redirected("http://reg.example/x", "https://cdn.example/y").unwrap(),
+            "https://cdn.example/y"
+        );
+        assert_eq!(redirected(from, "../z?sig=a%2Fb").unwrap(), "https://reg.example/v2/a/z?sig=a%2Fb");
+        assert_eq!(redirected(from, "//cdn.example/y#f").unwrap(), "https://cdn.example/y");
+        assert_eq!(redirected(from, "https://u:p@cdn.example/y").unwrap(), "https://cdn.example/y");
+        for location in ["file:///etc/passwd", "ftp://h/x", "https://", "data:,x", "https://[::1"] {
+            assert_eq!(redirected(from, location), Err(RedirectRefusal::Invalid), "{location}");
+        }
+    }
+}

@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use crate::support::is_alone;
 use shale_registry_client::Secret;
 use shale_registry_client::credentials::{
     ConfigFile, Credential, Credentials as _, CredentialsError, DOCKER_HUB_KEY, HelperError, StoredIn,
@@ -90,23 +91,16 @@ fn a_missing_helper_is_told_and_a_name_with_a_slash_is_refused() {
     assert!(matches!(error, CredentialsError::Helper(HelperError::Name { .. })), "{error:?}");
 }
 
-/// Runs this test binary again with a `PATH` in which a helper of the protocol stands.
 #[test]
 fn a_helper_is_asked_told_and_made_to_forget() {
-    const MARK: &str = "SHALE_TEST_HELPER_DIR";
-    let Ok(dir) = std::env::var(MARK) else {
-        let folder = tempfile::tempdir().unwrap();
-        write_helper(folder.path());
-        let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
-        let again = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "credentials::a_helper_is_asked_told_and_made_to_forget"])
-            .env(MARK, folder.path())
-            .env("PATH", path)
-            .output()
-            .unwrap();
-        assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stdout));
+    let helpers = tempfile::tempdir().unwrap();
+    write_helper(helpers.path());
+    let path = format!("{}:{}", helpers.path().display(), std::env::var("PATH").unwrap());
+    let variables = [("PATH", path.as_str()), ("SHALE_TEST_HELPER_DIR", helpers.path().to_str().unwrap())];
+    if !is_alone("credentials::a_helper_is_asked_told_and_made_to_forget", &variables) {
         return;
-    };
+    }
+    let dir = std::env::var("SHALE_TEST_HELPER_DIR").unwrap();
     let (folder, file) = config(r#"{"credsStore":"test"}"#);
     assert_eq!(file.find(DOCKER_HUB_KEY).unwrap(), None);
     assert_eq!(file.store("reg", &basic("bob", "secret")).unwrap(), StoredIn::Helper("test".to_owned()));

@@ -6,5 +6,6 @@ mod credentials;
 mod lists;
 mod manifests;
 mod peers;
+mod proxies;
 mod pushes;
 mod support;

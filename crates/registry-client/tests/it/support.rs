@@ -106,3 +106,25 @@ pub fn peak_memory_bytes() -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() << 10
 }
+
+/// Runs the test with this name again, alone in a process with these variables; true there.
+///
+/// # Panics
+/// When the test fails there.
+pub fn is_alone(test: &str, variables: &[(&str, &str)]) -> bool {
+    const MARK: &str = "SHALE_TEST_ALONE";
+    if std::env::var_os(MARK).is_some() {
+        return true;
+    }
+    let program = std::env::current_exe().unwrap();
+    let variables = variables.iter().copied();
+    let again = std::process::Command::new(program)
+        .args(["--exact", test])
+        .env(MARK, "1")
+        .envs(variables)
+        .output()
+        .unwrap();
+    assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stdout));
+    assert!(String::from_utf8_lossy(&again.stdout).contains("1 passed"), "no test has the name {test}");
+    false
+}
