@@ -1,12 +1,11 @@
 //! The wire: a real docker-registry in each of its guises, a bad line, a mirror, and a second host that listens.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use shale_tests::data_root::DataRoot;
 use shale_tests::image::storage;
-use shale_tests::peer::{Access, CuttingProxy, DockerRegistry, Shale};
+use shale_tests::peer::{Access, CuttingProxy, DockerRegistry, Shale, TokenServer};
 use shale_tests::program::{require, run, run_bounded};
 use shale_tests::scratch::Scratch;
 use shale_tests::tree::Compare;
@@ -86,6 +85,40 @@ fn a_password_is_asked_for_and_only_the_right_one_opens() {
 }
 
 #[test]
+fn a_token_is_fetched_with_the_password_and_only_for_what_is_needed() {
+    let scratch = Scratch::new("token");
+    let source = DockerRegistry::on_storage(&scratch.folder("s"), &storage(), Access::ReadOnly);
+    let service = TokenServer::start(&scratch.folder("t"));
+    let access = Access::Token { realm: service.realm(), certificate: service.certificate() };
+    let registry = DockerRegistry::start(&scratch.folder("r"), access);
+    let reference = format!("{}/private/busybox:1", registry.host());
+    let extra = ["--dest-tls-verify=false", "--dest-creds=bob:s3cret"];
+    copy_image(&format!("{}/images/busybox:1", source.host()), &reference, &extra);
+
+    // A password goes to a service on another port only when the user says that it belongs to the registry.
+    let system = scratch.folder("etc-docker");
+    let settings = serde_json::json!({"shale": {"token-realms": {registry.host(): [service.realm().trim_end_matches("/token")]}}});
+    fs::write(system.join("daemon.json"), settings.to_string()).expect("the scratch directory is ours");
+    let shale = Shale::new(scratch.path()).with_system_config(&system);
+    shale.run(&["pull", &reference]).refusal();
+    shale.shale(&["login", "-u", "bob", "-p", "s3cret", &registry.host()]);
+    let before = service.requests().len();
+    shale.shale(&["pull", &reference]);
+    let asked = service.requests().split_off(before);
+    let asked: Vec<String> = asked.iter().map(|line| line.replace("%3A", ":").replace("%2F", "/")).collect();
+    let is_narrow = |line: &String| line.contains("scope=repository:private/busybox:pull");
+    assert!(!asked.is_empty() && asked.iter().all(|line| line.ends_with("as bob")), "{asked:?}");
+    assert!(asked.iter().any(is_narrow) && asked.iter().all(|line| !line.contains("push")), "{asked:?}");
+    let copy = format!("{}/private/again:1", registry.host());
+    shale.shale(&["tag", &reference, &copy]);
+    shale.shale(&["push", &copy]);
+    assert!(
+        !registry.log().contains("s3cret") && !registry.log().contains("Ym9iOnMzY3JldA"),
+        "the registry saw the password"
+    );
+}
+
+#[test]
 fn a_certificate_counts_only_with_its_authority() {
     let scratch = Scratch::new("tls");
     let source = DockerRegistry::on_storage(&scratch.folder("s"), &storage(), Access::ReadOnly);
@@ -93,12 +126,13 @@ fn a_certificate_counts_only_with_its_authority() {
     let reference = format!("{}/tls/busybox:1", registry.host());
     copy_image(&format!("{}/images/busybox:1", source.host()), &reference, &["--dest-tls-verify=false"]);
 
-    let shale = Shale::new(scratch.path());
+    let system = scratch.folder("etc-docker");
+    let shale = Shale::new(scratch.path()).with_system_config(&system);
     let message = shale.run(&["pull", &reference]).refusal();
     assert!(message.to_lowercase().contains("certificate"), "{message}");
-    let certificates = shale.config().join("certs.d").join(registry.host());
-    fs::create_dir_all(&certificates).expect("the home is ours");
-    fs::copy(registry.authority(), certificates.join("ca.crt")).expect("the home is ours");
+    let certificates = system.join("certs.d").join(registry.host());
+    fs::create_dir_all(&certificates).expect("the scratch directory is ours");
+    fs::copy(registry.authority(), certificates.join("ca.crt")).expect("the scratch directory is ours");
     shale.shale(&["pull", &reference]);
     assert_eq!(images(&shale).len(), 1);
 }
@@ -111,18 +145,12 @@ fn a_mirror_that_is_down_is_passed_over_and_one_that_is_up_is_used() {
     let copy = format!("{}/library/busybox:1", registry.host());
     copy_image(&format!("{}/images/busybox:1", source.host()), &copy, &["--dest-tls-verify=false"]);
 
-    let shale = Shale::new(scratch.path());
+    let system = scratch.folder("etc-docker");
+    let shale = Shale::new(scratch.path()).with_system_config(&system);
     let dead = format!("http://127.0.0.1:{}", shale_tests::http::free_port());
     let settings = serde_json::json!({"registry-mirrors": [dead, format!("http://{}", registry.host())]});
-    write_daemon_json(&shale, &settings);
+    fs::write(system.join("daemon.json"), settings.to_string()).expect("the scratch directory is ours");
     shale.shale(&["pull", "busybox:1"]);
     let names = shale.shale(&["images", "--format", "{{.Repository}}:{{.Tag}}"]);
     assert_eq!(names.trim(), "busybox:1", "the name is that of Docker Hub, not of the mirror");
-}
-
-/// Where the program reads what dockerd would: beside `config.json`.
-fn write_daemon_json(shale: &Shale, settings: &serde_json::Value) {
-    let path: &Path = &shale.config();
-    fs::create_dir_all(path).expect("the home is ours");
-    fs::write(path.join("daemon.json"), settings.to_string()).expect("the home is ours");
 }

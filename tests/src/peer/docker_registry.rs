@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use super::token_server::{ISSUER, SERVICE};
 use crate::http;
 use crate::program::{Server, require, run, shell};
 
 /// Who may enter, and how.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Access {
     /// Plain HTTP, everybody may do everything.
     Open,
@@ -16,6 +17,13 @@ pub enum Access {
     ReadOnly,
     /// Plain HTTP, user `bob` with password `s3cret`.
     Password,
+    /// Plain HTTP, tokens of a [`super::TokenServer`].
+    Token {
+        /// URL of the service.
+        realm: String,
+        /// PEM file with its certificate.
+        certificate: PathBuf,
+    },
     /// TLS with a certificate of an own authority, see [`DockerRegistry::authority`].
     Tls,
 }
@@ -45,7 +53,7 @@ impl DockerRegistry {
         for attempt in 1.. {
             let port = http::free_port();
             let config = directory.join("config.yml");
-            std::fs::write(&config, configuration(directory, storage, port, access))
+            std::fs::write(&config, configuration(directory, storage, port, &access))
                 .expect("the directory is ours");
             let arguments = ["serve".to_owned(), config.display().to_string()];
             let log = directory.join("log");
@@ -104,14 +112,14 @@ impl DockerRegistry {
     }
 }
 
-fn configuration(directory: &Path, storage: &Path, port: u16, access: Access) -> String {
+fn configuration(directory: &Path, storage: &Path, port: u16, access: &Access) -> String {
     let storage = storage.display();
     let mut text = format!(
         "version: 0.1\n\
          log: {{level: warn, accesslog: {{disabled: false}}}}\n\
          storage:\n  filesystem: {{rootdirectory: {storage}}}\n  delete: {{enabled: true}}\n"
     );
-    if access == Access::ReadOnly {
+    if *access == Access::ReadOnly {
         text.push_str("  maintenance: {readonly: {enabled: true}}\n");
     }
     text.push_str(&format!("http:\n  addr: 127.0.0.1:{port}\n"));
@@ -124,6 +132,10 @@ fn configuration(directory: &Path, storage: &Path, port: u16, access: Access) ->
             std::fs::write(&path, users.success()).expect("the directory is ours");
             text.push_str(&format!("auth:\n  htpasswd: {{realm: tests, path: {}}}\n", path.display()));
         }
+        Access::Token { realm, certificate } => text.push_str(&format!(
+            "auth:\n  token: {{realm: \"{realm}\", service: {SERVICE}, issuer: {ISSUER}, rootcertbundle: {}}}\n",
+            certificate.display()
+        )),
         Access::Tls => {
             make_certificates(directory);
             let folder = directory.display();

@@ -5,9 +5,11 @@ mod docker_registry;
 mod dockerd;
 mod shale;
 mod static_registry;
+mod token_server;
 
 pub use cutting_proxy::CuttingProxy;
 pub use docker_registry::{Access, DockerRegistry};
 pub use dockerd::{Dockerd, Options};
 pub use shale::Shale;
 pub use static_registry::{Body, StaticRegistry};
+pub use token_server::TokenServer;

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::program::{Finished, run};
+use crate::program::{Finished, require, run};
 
 /// The binary with one data root and a home of its own.
 #[derive(Debug, Clone)]
@@ -12,7 +12,11 @@ pub struct Shale {
     program: PathBuf,
     data_root: PathBuf,
     home: PathBuf,
+    system_config: Option<PathBuf>,
 }
+
+/// Puts the folder `$1` over `/etc/docker` in a mount namespace of its own and becomes the command behind it.
+const WITH_SYSTEM_CONFIG: &str = "mount --bind \"$1\" /etc/docker; shift; exec \"$@\"";
 
 impl Shale {
     /// The program named by `SHALE_BIN` on `directory/root`, with `directory/home` as home.
@@ -33,7 +37,19 @@ impl Shale {
         assert!(program.is_file(), "SHALE_BIN={} is no file", program.display());
         let home = directory.join("home");
         std::fs::create_dir_all(&home).expect("the scratch directory is ours");
-        Self { program: program.canonicalize().expect("it is a file"), data_root: data_root.to_owned(), home }
+        Self {
+            program: program.canonicalize().expect("it is a file"),
+            data_root: data_root.to_owned(),
+            home,
+            system_config: None,
+        }
+    }
+
+    /// The same program where `folder` stands in the place of `/etc/docker`; the machine's own is not touched.
+    pub fn with_system_config(mut self, folder: &Path) -> Self {
+        std::fs::create_dir_all("/etc/docker").expect("root may make it");
+        self.system_config = Some(folder.to_owned());
+        self
     }
 
     /// Path of the data root.
@@ -48,7 +64,15 @@ impl Shale {
 
     /// A command for this data root, without anything of the caller's own configuration.
     pub fn command(&self, arguments: &[impl AsRef<OsStr>]) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = match &self.system_config {
+            None => Command::new(&self.program),
+            Some(folder) => {
+                let mut command = Command::new(require("unshare", "util-linux"));
+                command.args(["--mount", "--propagation", "private", "sh", "-euc", WITH_SYSTEM_CONFIG, "sh"]);
+                command.arg(folder).arg(&self.program);
+                command
+            }
+        };
         command
             .arg("--data-root")
             .arg(&self.data_root)
