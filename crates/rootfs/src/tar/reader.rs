@@ -20,6 +20,11 @@ pub(crate) trait Source {
 
     /// Returns the next bytes, at most `max`; empty only where the stream ends.
     fn take(&mut self, max: u64) -> io::Result<&[u8]>;
+
+    /// Passes over the next bytes, at most `max`; returns how many, 0 only where the stream ends.
+    fn skip(&mut self, max: u64) -> io::Result<u64> {
+        Ok(self.take(max)?.len() as u64)
+    }
 }
 
 /// Reads entries, and keeps in `raw` all bytes since the last payload that are not payload.
@@ -49,6 +54,18 @@ impl<S: Source> Reader<S> {
         }
         self.payload_bytes -= bytes.len() as u64;
         Ok(bytes)
+    }
+
+    /// Passes over the stored bytes of the current entry that were not taken.
+    pub fn skip_payload(&mut self) -> Result<(), ArchiveError> {
+        while self.payload_bytes > 0 {
+            let skipped = self.source.skip(self.payload_bytes).map_err(ArchiveError::Read)?;
+            if skipped == 0 {
+                return Err(ArchiveError::Truncated);
+            }
+            self.payload_bytes -= skipped;
+        }
+        Ok(())
     }
 
     /// Returns the next entry, or `None` where the archive ends; the payload of the last one must have been taken.

@@ -108,9 +108,7 @@ impl Iterator for Entries<'_> {
 impl Entries<'_> {
     fn advance(&mut self) -> Result<Option<EntryRecord>, ArchiveError> {
         loop {
-            while self.reader.payload_bytes() > 0 {
-                self.reader.payload(u64::MAX)?;
-            }
+            self.reader.skip_payload()?;
             self.reader.raw.clear();
             let Some(entry) = self.reader.next()? else { return Ok(None) };
             if let Some(record) = record(entry) {
@@ -201,5 +199,15 @@ impl Source for Segments<'_> {
         let length = (self.bytes.len() - self.start).min(usize::try_from(max).unwrap_or(usize::MAX));
         self.start += length;
         Ok(&self.bytes[self.start - length..self.start])
+    }
+
+    // A damaged line may claim any length; passing over it costs nothing.
+    fn skip(&mut self, max: u64) -> io::Result<u64> {
+        if self.absent_bytes == 0 {
+            return Ok(self.take(max)?.len() as u64);
+        }
+        let length = self.absent_bytes.min(max);
+        self.absent_bytes -= length;
+        Ok(length)
     }
 }
