@@ -63,7 +63,8 @@ impl Dockerfile {
     /// of lines) come before faults of instructions, as in Docker.
     pub fn parse(source: &[u8], file_name: &str, dialect: Dialect) -> Result<Dockerfile, ParseError> {
         let text = String::from_utf8_lossy(source);
-        let result = parse_text(source, &text, dialect);
+        let is_utf8 = matches!(text, Cow::Borrowed(_));
+        let result = parse_text(source, &text, is_utf8, dialect);
         match result {
             Ok(parsed) => Ok(Dockerfile {
                 file_name: file_name.to_owned(),
@@ -116,7 +117,7 @@ struct Parsed {
 /// A fault, and the line where its instruction starts.
 type Failed = (Placed<ParseFault>, usize);
 
-fn parse_text(source: &[u8], text: &Cow<'_, str>, dialect: Dialect) -> Result<Parsed, Failed> {
+fn parse_text(source: &[u8], text: &str, is_utf8: bool, dialect: Dialect) -> Result<Parsed, Failed> {
     let alone = |placed: Placed<ParseFault>| {
         let line = placed.span.start.line;
         (placed, line)
@@ -128,7 +129,7 @@ fn parse_text(source: &[u8], text: &Cow<'_, str>, dialect: Dialect) -> Result<Pa
         return Err(alone(Placed { fault: ParseFault::TooLarge, span: Span::lines(1, 1) }));
     }
     let nodes = parse_nodes(text, dialect).map_err(alone)?;
-    if matches!(text, Cow::Owned(_)) {
+    if !is_utf8 {
         check_utf8(source, &nodes.nodes).map_err(alone)?;
     }
     let mut arguments = Vec::new();

@@ -174,10 +174,10 @@ fn run(tokens: &[Token], path: &str) -> bool {
             match tokens.get(state) {
                 Some(Token::Char(own)) if *own == c => enter(tokens, state + 1, &mut next),
                 Some(Token::NotSlash) if c != '/' => enter(tokens, state + 1, &mut next),
-                Some(Token::Class { is_negated, ranges }) => {
-                    if ranges.iter().any(|(first, last)| (*first..=*last).contains(&c)) != *is_negated {
-                        enter(tokens, state + 1, &mut next);
-                    }
+                Some(Token::Class { is_negated, ranges })
+                    if ranges.iter().any(|(first, last)| (*first..=*last).contains(&c)) != *is_negated =>
+                {
+                    enter(tokens, state + 1, &mut next);
                 }
                 Some(Token::Star) if c != '/' => enter(tokens, state, &mut next),
                 Some(Token::Levels) => {

@@ -68,7 +68,7 @@ impl Layers {
 }
 
 /// Returns the path of a file that the program downloads.
-pub(super) fn downloaded<'a>(invocation: &'a Invocation) -> Option<&'a str> {
+pub(super) fn downloaded(invocation: &Invocation) -> Option<&str> {
     match invocation.program.as_str() {
         "curl" => invocation.value_of(&["-o", "--output"]),
         "wget" => invocation.value_of(&["-O", "--output-document"]),

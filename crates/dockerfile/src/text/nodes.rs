@@ -88,7 +88,7 @@ pub(crate) fn parse_nodes(text: &str, dialect: Dialect) -> Result<Nodes, Placed<
         } else {
             read_continuation(&mut lines, &mut logical, escape, line)?
         };
-        let mut node = parse_node(&logical, escape, dialect)?;
+        let mut node = parse_node(&logical, escape)?;
         // An escape character alone on a line starts the instruction that follows.
         node.span = Span { start: Position { line: line.number, column: indent + 1 }, end };
         node.empty_continuation = empty_continuation;
@@ -113,7 +113,7 @@ pub(crate) fn parse_trigger_node(
     let Some(first) = lines.next() else {
         return Err(Placed { fault: ParseFault::NoInstructions, span: Span::lines(1, 1) });
     };
-    let mut node = parse_node(&LogicalLine::alone(first.text(), 1), escape, dialect)?;
+    let mut node = parse_node(&LogicalLine::alone(first.text(), 1), escape)?;
     read_heredocs(&mut lines, &mut node, dialect)?;
     match lines.next() {
         None => Ok(node),
@@ -201,15 +201,14 @@ fn read_heredocs(lines: &mut Lines<'_>, node: &mut Node, dialect: Dialect) -> Re
 }
 
 /// Cuts one logical line into keyword, flags and arguments.
-fn parse_node(logical: &LogicalLine, escape: char, dialect: Dialect) -> Result<Node, Placed<ParseFault>> {
-    parse_part(logical, 0, escape, dialect, true)
+fn parse_node(logical: &LogicalLine, escape: char) -> Result<Node, Placed<ParseFault>> {
+    parse_part(logical, 0, escape, true)
 }
 
 fn parse_part(
     logical: &LogicalLine,
     start: usize,
     escape: char,
-    dialect: Dialect,
     with_trigger: bool,
 ) -> Result<Node, Placed<ParseFault>> {
     let line = &logical.text[start..];
@@ -240,7 +239,7 @@ fn parse_part(
         "MAINTAINER" | "STOPSIGNAL" | "USER" | "WORKDIR" => node.arguments = arguments.text(),
         // A trigger inside a trigger is refused later; one level is all that is parsed.
         "ONBUILD" if with_trigger && split.rest_start < split.rest_end => {
-            let trigger = parse_part(logical, split.rest_start, escape, dialect, false)?;
+            let trigger = parse_part(logical, split.rest_start, escape, false)?;
             node.trigger = Some(Box::new(trigger));
         }
         _ => {}
