@@ -100,7 +100,15 @@ fn run_step(step: Step, before: &[(&str, Duration, Result<()>)]) -> Result<()> {
             "shale-tests",
             "--no-fail-fast",
         ])),
-        Step::Build => succeed(workspace::cargo().args(["build", "--package", "shale"])),
+        // With the packages of the step before, so that features are the same and nothing is compiled twice.
+        Step::Build => succeed(workspace::cargo().args([
+            "build",
+            "--workspace",
+            "--exclude",
+            "shale-tests",
+            "--bin",
+            "shale",
+        ])),
         Step::BlackBox => {
             if before.iter().any(|(name, _, result)| *name == "build" && result.is_err()) {
                 bail!("not run, the program does not build");
