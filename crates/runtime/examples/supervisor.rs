@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use shale_runtime::{ContainerSpec, DetachedSpec, Runtime, Signals, Stdio, Supervisor, supervise_main};
+use shale_runtime::{
+    ContainerSpec, DetachedSpec, Runtime, Signals, Stdio, Stream, Supervisor, supervise_main,
+};
 
 fn main() -> ExitCode {
     let args: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
@@ -22,6 +24,19 @@ fn main() -> ExitCode {
             let spec = ContainerSpec::new(id, rootfs, script);
             let status = runtime(base).run_to_end(&spec, Stdio::default(), &mut Signals::none());
             ExitCode::from(status.map_or(125, |status| status.code as u8))
+        }
+        [word, base, rootfs] if word == Path::new("--run-foreground-as-user") => {
+            let script =
+                ["sh", "-c", "id; grep Seccomp: /proc/self/status; exit 7"].map(str::to_owned).to_vec();
+            let stdio = Stdio { stdout: Stream::Inherit, stderr: Stream::Inherit, ..Stdio::default() };
+            let spec = ContainerSpec::new(id, rootfs, script);
+            match runtime(base).run_to_end(&spec, stdio, &mut Signals::none()) {
+                Ok(status) => ExitCode::from(status.code as u8),
+                Err(error) => {
+                    eprintln!("{error}");
+                    ExitCode::from(125)
+                }
+            }
         }
         _ => supervise_main(args.into_iter().map(PathBuf::into_os_string)),
     }

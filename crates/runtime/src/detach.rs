@@ -10,6 +10,7 @@
 mod broadcast;
 mod client;
 mod exec;
+mod follow;
 mod protocol;
 mod server;
 mod state;
@@ -17,5 +18,6 @@ mod supervise;
 
 pub use client::{AttachStreams, Container, ControlError, DetachedSpec};
 pub use exec::{ExecSpec, ExecState};
+pub use follow::{FollowEnd, Followed};
 pub use state::{State, StateError, Status};
 pub use supervise::supervise_main;

@@ -333,8 +333,7 @@ fn refusal(directory: &Path, prefix: &str, program: &str) -> StartError {
     let complaint = log
         .lines()
         .filter_map(|line| serde_json::from_str::<LogLine>(line).ok())
-        .filter(|line| line.level == "error" || line.level == "fatal")
-        .last();
+        .rfind(|line| line.level == "error" || line.level == "fatal");
     match complaint {
         // Docker creates and starts in two steps, so that its runtime says "create".
         Some(line) => {

@@ -145,7 +145,7 @@ impl Stream {
     }
 }
 
-fn open_stream(stream: Stream, own: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
+pub(crate) fn open_stream(stream: Stream, own: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
     match stream {
         Stream::Null => Ok(None),
         Stream::Inherit => own.try_clone_to_owned().map(Some),

@@ -88,8 +88,8 @@ impl FromStr for Signal {
             .position(|known| *known == name)
             .map(|place| place as u8 + 1)
             .or_else(|| aliases.iter().find(|(alias, _)| *alias == name).map(|(_, number)| *number))
-            .or_else(|| Some(REAL_TIME_MIN.checked_add(name.strip_prefix("RTMIN+")?.parse().ok()?)?))
-            .or_else(|| Some(REAL_TIME_MAX.checked_sub(name.strip_prefix("RTMAX-")?.parse().ok()?)?))
+            .or_else(|| REAL_TIME_MIN.checked_add(name.strip_prefix("RTMIN+")?.parse().ok()?))
+            .or_else(|| REAL_TIME_MAX.checked_sub(name.strip_prefix("RTMAX-")?.parse().ok()?))
             .ok_or_else(invalid)?;
         Self::from_number(number).ok_or_else(invalid)
     }

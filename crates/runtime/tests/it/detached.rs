@@ -299,3 +299,27 @@ fn twenty_detached_at_once() {
         }
     });
 }
+
+#[test]
+fn following_joins_the_caller_s_streams() {
+    use shale_runtime::{FollowEnd, Followed, Signals, Stdio, Stream};
+    let machine = Machine::new();
+    let mut spec = detached(&machine, machine.shell("cat; echo bad >&2"));
+    (spec.open_stdin, spec.stdin_once) = (true, true);
+    let container = machine.runtime.supervise(&machine.path("containers/a"), &spec).unwrap();
+    let stream = container.attach(ALL).unwrap();
+    container.start().unwrap();
+    let (keys, keys_write) = rustix::pipe::pipe().unwrap();
+    let ((out, out_write), (err, err_write)) = (rustix::pipe::pipe().unwrap(), rustix::pipe::pipe().unwrap());
+    rustix::io::write(&keys_write, b"typed\n").unwrap();
+    drop(keys_write);
+    let stdio = Stdio {
+        stdin: Stream::Descriptor(keys),
+        stdout: Stream::Descriptor(out_write),
+        stderr: Stream::Descriptor(err_write),
+    };
+    let followed = Followed { exec: None, terminal: false };
+    assert_eq!(container.follow(&stream, followed, stdio, &mut Signals::none()).unwrap(), FollowEnd::Ended);
+    let text = |pipe| std::io::read_to_string(fs::File::from(pipe)).unwrap();
+    assert_eq!((text(out), text(err)), ("typed\n".to_owned(), "bad\n".to_owned()));
+}

@@ -179,10 +179,11 @@ fn memory_limit_kills_with_137() {
 #[test]
 fn pids_limit_and_ulimit_hold() {
     let machine = Machine::new();
-    let mut spec = machine.shell("sleep 1 & sleep 1 & sleep 1 & wait");
-    spec.resources.pids_max = Some(3);
+    let mut spec = machine.shell("for i in $(seq 30); do sleep 1 & done; wait");
+    // Not less: the runtime's own threads count too until the program begins.
+    spec.resources.pids_max = Some(20);
     let outcome = machine.run(&spec);
-    // Words and code of `docker run --pids-limit 3` with the same script.
+    // Words and code of `docker run --pids-limit` with the same shell.
     assert_eq!(
         (outcome.status.code, &*outcome.stderr),
         (2, "sh: can't fork: Resource temporarily unavailable\n")

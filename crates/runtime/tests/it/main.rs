@@ -7,4 +7,5 @@ mod detached;
 mod foreground;
 mod hostile;
 mod like_docker;
+mod rootless;
 mod setup;
