@@ -286,3 +286,17 @@ fn a_missing_runtime_is_named() {
     assert_eq!(error.to_string(), "the OCI runtime /nonexistent/runc cannot be run");
     assert!(matches!(StartError::NoSupervisor.exit_code(), 125));
 }
+
+#[test]
+fn this_process_s_own_signals_are_passed_on() {
+    let machine = Machine::new();
+    let spec = machine.shell("trap 'exit 43' USR1; echo ready; while :; do sleep 0.05; done");
+    let (read, write) = rustix::pipe::pipe().unwrap();
+    let mut signals = Signals::of_process().unwrap();
+    let stdio = Stdio { stdout: Stream::Descriptor(write), ..Stdio::default() };
+    let running = machine.runtime.start(&spec, stdio).unwrap();
+    let mut ready = [0; 6];
+    rustix::io::read(read.as_fd(), &mut ready).unwrap();
+    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::USR1).unwrap();
+    assert_eq!(running.wait(&mut signals).unwrap().code, 43);
+}
