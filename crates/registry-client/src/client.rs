@@ -4,14 +4,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, LOCATION, RETRY_AFTER};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use reqwest::{Response, Url};
-use shale_oci::Repository;
+use shale_oci::{ErrorCode, Repository};
 
 use crate::auth::{OriginAuth, Scopes};
 use crate::endpoint::{Endpoint, Source};
 use crate::error::{Answer, RedirectRefusal, RequestError};
+use crate::header::challenge::{self, Challenge};
 use crate::header::retry_after;
 use crate::options::{ClientOptions, Event};
 use crate::origin::{Origin, Scheme};
@@ -240,19 +241,32 @@ impl Client {
             }
             refusals += 1;
             if refusals == 2 {
-                return Err(reply.into_error(&self.transport).await);
+                return Err(self.refused(reply).await);
             }
             let headers = reply.response.headers();
             let answer = auth
                 .challenged(&self.transport, endpoint, &home, headers, &call.scopes, authorization.as_ref())
                 .await?;
-            let Some(answer) = answer else { return Err(reply.into_error(&self.transport).await) };
+            let Some(answer) = answer else { return Err(self.refused(reply).await) };
             authorization = Some(answer);
             if matches!(call.body, Some(CallBody::Once(..))) {
                 // The body is gone; whoever has it begins again, now with the new token.
                 return Ok(reply);
             }
         }
+    }
+
+    /// Sorts a 401 that is final. A token that is good but not good enough is a want of rights, not of a login.
+    ///
+    /// Source: distribution registry/client/errors.go, `HandleErrorResponse`.
+    async fn refused(&self, reply: Reply) -> RequestError {
+        let values = reply.response.headers().get_all(WWW_AUTHENTICATE).iter().map(HeaderValue::as_bytes);
+        let challenges = challenge::parse(values).unwrap_or_default();
+        let is_scope = |challenge: &Challenge| matches!(challenge, Challenge::Bearer { error: Some(error), .. } if error == "insufficient_scope");
+        if challenges.iter().any(is_scope) {
+            return RequestError::Denied { host: reply.host, answer: Answer::of(ErrorCode::Denied) };
+        }
+        reply.into_error(&self.transport).await
     }
 
     pub(crate) fn auth_of(&self, home: &Origin) -> Arc<OriginAuth> {

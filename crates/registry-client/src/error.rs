@@ -49,6 +49,16 @@ impl Answer {
         Answer { status, errors: errors.collect(), excerpt: String::new() }
     }
 
+    /// Returns what a registry usually says with this code.
+    pub(crate) fn of(code: shale_oci::ErrorCode) -> Answer {
+        let error = AnswerError {
+            code: code.name().to_owned(),
+            message: code.message().to_owned(),
+            detail: String::new(),
+        };
+        Answer { status: code.status(), errors: vec![error], excerpt: String::new() }
+    }
+
     /// Returns whether one of the errors has this code.
     pub fn has(&self, code: shale_oci::ErrorCode) -> bool {
         self.errors.iter().any(|error| error.code == code.name())

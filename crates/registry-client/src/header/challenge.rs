@@ -20,6 +20,8 @@ pub enum Challenge {
         service: Option<String>,
         /// The scopes, separated by spaces, that the refused request needs.
         scope: Option<String>,
+        /// Why the token of the refused request was not enough: `invalid_token`, `insufficient_scope`.
+        error: Option<String>,
     },
 }
 
@@ -71,6 +73,7 @@ fn challenge(rest: &mut Cursor<'_>) -> Result<Option<Challenge>, ChallengeError>
     let mut realm = None;
     let mut service = None;
     let mut scope = None;
+    let mut error = None;
     let mut count = 0;
     while let Some((name, value)) = rest.parameter()? {
         count += 1;
@@ -81,6 +84,7 @@ fn challenge(rest: &mut Cursor<'_>) -> Result<Option<Challenge>, ChallengeError>
             "realm" => &mut realm,
             "service" => &mut service,
             "scope" => &mut scope,
+            "error" => &mut error,
             _ => continue,
         };
         if slot.replace(value).is_some() {
@@ -92,7 +96,7 @@ fn challenge(rest: &mut Cursor<'_>) -> Result<Option<Challenge>, ChallengeError>
     }
     if scheme.eq_ignore_ascii_case("bearer") {
         let realm = realm.filter(|realm| !realm.is_empty()).ok_or(ChallengeError::NoRealm)?;
-        return Ok(Some(Challenge::Bearer { realm, service, scope }));
+        return Ok(Some(Challenge::Bearer { realm, service, scope, error }));
     }
     Ok(None)
 }
@@ -207,6 +211,7 @@ mod tests {
             realm: realm.to_owned(),
             service: service.map(str::to_owned),
             scope: scope.map(str::to_owned),
+            error: None,
         }
     }
 
@@ -228,7 +233,11 @@ mod tests {
     fn several_challenges_and_loose_spelling_are_read() {
         let text =
             r#"Negotiate, basic realm="a \"b\"" , BEARER  Realm = https://h/t , error="invalid_token""#;
-        assert_eq!(one(text), Ok(vec![Challenge::Basic, bearer("https://h/t", None, None)]));
+        let challenges = one(text).unwrap();
+        let [Challenge::Basic, Challenge::Bearer { realm, error, .. }] = challenges.as_slice() else {
+            panic!("{challenges:?}")
+        };
+        assert_eq!((realm.as_str(), error.as_deref()), ("https://h/t", Some("invalid_token")));
     }
 
     #[test]

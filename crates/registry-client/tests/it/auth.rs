@@ -121,6 +121,19 @@ async fn a_refusal_of_the_token_server_reads_as_docker_words_it() {
 }
 
 #[tokio::test]
+async fn a_token_that_is_not_enough_reads_as_docker_words_it() {
+    // What Docker Hub answers for a repository that is not there.
+    let (case, result) = get("auth-insufficient").await;
+    let Err(ManifestError::Request(error)) = result else { panic!("{result:?}") };
+    assert!(matches!(error, RequestError::Denied { .. }), "{error:?}");
+    let message = error.pull_message(&case.repository).unwrap();
+    assert!(
+        message.ends_with("'docker login': denied: requested access to the resource is denied"),
+        "{message}"
+    );
+}
+
+#[tokio::test]
 async fn bad_challenges_are_errors() {
     for behaviour in ["auth-unclosed", "auth-ctlrealm", "auth-nohdr", "auth-huge"] {
         let (case, result) = get(behaviour).await;

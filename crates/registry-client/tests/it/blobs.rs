@@ -59,8 +59,12 @@ async fn a_broken_blob_goes_on_where_it_broke() {
     assert!(result.is_ok(), "{result:?}");
     let requests = case.registry.requests_for("/blobs/");
     assert_eq!(requests.len(), 2);
+    // A reset may take bytes with it that were on their way.
+    let from = requests[1]
+        .header("range")
+        .and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
     let half = case.layer().size_bytes / 2;
-    assert_eq!(requests[1].header("range"), Some(format!("bytes={half}-").as_str()));
+    assert!(from.is_some_and(|from: u64| 0 < from && from <= half), "{from:?} of {half}");
     let (case, result) = get("blob-stall").await;
     assert!(result.is_ok(), "{result:?}");
     assert!(case.registry.requests_for("/blobs/")[1].header("range").is_some());

@@ -18,7 +18,7 @@ pub(super) fn gate(shared: &Shared, connection: &mut Connection, request: &Reque
     } else {
         return Some(());
     };
-    if given == wanted && !matches!(behaviour, "auth-loop" | "auth-basicloop") {
+    if given == wanted && !matches!(behaviour, "auth-loop" | "auth-basicloop" | "auth-insufficient") {
         return Some(());
     }
     // A token of the stranger opens the door too: what matters is who was asked for it.
@@ -41,6 +41,7 @@ pub(super) fn gate(shared: &Shared, connection: &mut Connection, request: &Reque
         "auth-nohdr" => return connection.answer(401, &[], b"{}"),
         "auth-basicloop" => "Basic realm=\"x\"".to_owned(),
         _ if behaviour.starts_with("cred-basic-") => "Basic realm=\"x\"".to_owned(),
+        "auth-insufficient" => format!("{one},error=\"insufficient_scope\""),
         "auth-unclosed" => format!("Bearer realm=\"{realm},service=\"test"),
         "auth-huge" => format!("{one},x=\"{}\"", "y".repeat(900_000)),
         "auth-many" => {
