@@ -12,3 +12,4 @@ pub mod pull;
 pub mod remote;
 
 pub use engine::{Engine, Privileges};
+pub use shale_store::OpenError;

@@ -25,20 +25,35 @@ impl Progress for Silent {
 pub enum Status {
     PullingFsLayer,
     Waiting,
-    Downloading { bytes: u64, total: u64 },
+    Downloading {
+        bytes: u64,
+        total: u64,
+    },
     VerifyingChecksum,
     DownloadComplete,
-    Extracting { bytes: u64, total: u64 },
+    Extracting {
+        bytes: u64,
+        total: u64,
+    },
     PullComplete,
     AlreadyExists,
     /// The connection broke or the server asked to come back; with the reason, which Docker hides.
-    Retrying { seconds: u64, reason: String },
+    Retrying {
+        seconds: u64,
+        reason: String,
+    },
     Preparing,
-    Pushing { bytes: u64, total: u64 },
+    Pushing {
+        bytes: u64,
+        total: u64,
+    },
     Pushed,
     LayerAlreadyExists,
     MountedFrom(String),
-    Loading { bytes: u64, total: u64 },
+    Loading {
+        bytes: u64,
+        total: u64,
+    },
     /// What Docker has no word for.
     Note(String),
 }

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use shale_oci::{ChainId, Descriptor, Digest, DiffId, ImageConfig, ImageId, Platform, Reference, Repository};
+use shale_oci::{ChainId, Descriptor, DiffId, Digest, ImageConfig, ImageId, Platform, Reference, Repository};
 use shale_registry_client::{BlobError, Client, Event, Source};
 use shale_rootfs::{Limits, Unpack};
 use shale_store::{
-    BlobClaim, ChangeReferencesError, ClaimError, DiskError, DistributionError, FinishedLayer, HeldLayer, HoldError,
-    ImageError, Name, PublishError, PutImage, PutImageError, ReferenceChange, ReferencesError, V2Metadata,
+    BlobClaim, ChangeReferencesError, ClaimError, DiskError, DistributionError, FinishedLayer, HeldLayer,
+    HoldError, ImageError, Name, PublishError, PutImage, PutImageError, ReferenceChange, ReferencesError,
+    V2Metadata,
 };
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -326,7 +327,8 @@ impl Fetch {
             }
             claims.push(fetched.claim);
         }
-        let finished = finished.into_iter().map(|layer| layer.expect("each layer is the place of one blob")).collect();
+        let finished =
+            finished.into_iter().map(|layer| layer.expect("each layer is the place of one blob")).collect();
         // The blobs are not needed any more; emptied now, the sync of the layers does not write them out.
         for claim in &mut claims {
             claim.restart()?;
@@ -421,7 +423,8 @@ impl Fetch {
         let total = descriptor.size_bytes;
         if kept_bytes < total {
             let mut bytes = kept_bytes;
-            let stream = self.client.blob_from(&self.repository, descriptor, kept_bytes, Some(&self.source))?;
+            let stream =
+                self.client.blob_from(&self.repository, descriptor, kept_bytes, Some(&self.source))?;
             let mut stream = stream.on_event(self.retry_listener(&id));
             while let Some(chunk) = stream.chunk().await? {
                 bytes += chunk.len() as u64;

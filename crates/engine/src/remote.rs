@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use shale_oci::{
-    CONFIG_SIZE_MAX, ConfigError, Descriptor, Digest, Document, DocumentError, ImageConfig, ImageId, Index, Manifest,
-    Platform, Reference, Repository, Target, Unverified, Verified, VerifyError,
+    CONFIG_SIZE_MAX, ConfigError, Descriptor, Digest, Document, DocumentError, ImageConfig, ImageId, Index,
+    Manifest, Platform, Reference, Repository, Target, Unverified, Verified, VerifyError,
 };
 use shale_registry_client::{BlobError, Client, ManifestError, Source};
 
@@ -154,7 +154,9 @@ pub async fn fetch_small_blob(
     if blob.size_bytes > CONFIG_SIZE_MAX {
         return Err(RemoteError::ConfigTooLarge(blob.size_bytes));
     }
-    let mut stream = client.blob_from(repository, blob, 0, source).map_err(|error| RemoteError::ConfigBlob(error.into()))?;
+    let mut stream = client
+        .blob_from(repository, blob, 0, source)
+        .map_err(|error| RemoteError::ConfigBlob(error.into()))?;
     let mut bytes = Vec::with_capacity(usize::try_from(blob.size_bytes).unwrap_or_default());
     while let Some(chunk) = stream.chunk().await.map_err(RemoteError::ConfigBlob)? {
         bytes.extend_from_slice(&chunk);

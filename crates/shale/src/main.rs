@@ -1,6 +1,70 @@
-//! The program `shale`.
+//! The program `shale`: words from the command line in, text and an exit code out.
 
-#[allow(dead_code)] // The commands that use it follow.
+mod cli;
+mod commands;
+mod context;
+#[allow(dead_code)] // Its last users follow.
 mod terminal;
+mod user_namespace;
 
-fn main() {}
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use cli::{Action, Invocation};
+use commands::Failure;
+use context::Context;
+use terminal::screen;
+
+/// Exit code of a command that failed, as docker's.
+const EXIT_FAILURE: u8 = 1;
+/// Exit code after Ctrl-C, as a shell reports it.
+const EXIT_INTERRUPTED: u8 = 130;
+
+fn main() -> ExitCode {
+    let columns = screen::size(io::stdin()).map_or(80, |size| size.columns);
+    let invocation = match cli::parse(std::env::args_os().skip(1), columns) {
+        Ok(invocation) => invocation,
+        Err(usage) => {
+            eprintln!("{}", usage.text);
+            return ExitCode::from(usage.exit_code);
+        }
+    };
+    ExitCode::from(run(invocation))
+}
+
+fn run(Invocation { action, global }: Invocation) -> u8 {
+    match action {
+        Action::Help { text, to_stderr: true } => write_all(io::stderr(), &text),
+        Action::Help { text, to_stderr: false } => write_all(io::stdout(), &text),
+        Action::Version => {
+            let text = format!("Shale version {}, build {}\n", env!("CARGO_PKG_VERSION"), context::BUILD);
+            write_all(io::stdout(), &text)
+        }
+        Action::Complete(request) => commands::completion::answer(&Context::new(global), &request),
+        Action::Run(command) => {
+            context::start_log(&global);
+            match commands::run(&Context::new(global), command) {
+                Ok(()) => 0,
+                Err(failure) => report(&failure),
+            }
+        }
+    }
+}
+
+/// Prints what went wrong and chooses the exit code.
+fn report(failure: &Failure) -> u8 {
+    match failure {
+        Failure::Interrupted => EXIT_INTERRUPTED,
+        Failure::Reported { exit_code } => *exit_code,
+        Failure::Error(error) => {
+            eprintln!("Error: {}", screen::escape_lines(&format!("{error:#}")));
+            EXIT_FAILURE
+        }
+    }
+}
+
+/// Writes text; a reader that went away is no failure of the command.
+fn write_all(mut output: impl Write, text: &str) -> u8 {
+    let _ = output.write_all(text.as_bytes());
+    0
+}

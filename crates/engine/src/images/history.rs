@@ -44,7 +44,9 @@ impl Engine {
                 created: entry.created.as_deref().and_then(seconds).unwrap_or(GO_ZERO_SECONDS),
                 created_by: entry.created_by.clone(),
                 tags: None,
-                size_bytes: layer.and_then(|index| image.layers.get(index)).map_or(0, |layer| layer.size_bytes),
+                size_bytes: layer
+                    .and_then(|index| image.layers.get(index))
+                    .map_or(0, |layer| layer.size_bytes),
                 comment: entry.comment.clone(),
             })
             .collect();
@@ -54,7 +56,8 @@ impl Engine {
             let Some(this) = id else { break };
             item.id = Some(this);
             let tags = references.of_image(this).into_iter().filter(|name| !name.is_digest());
-            item.tags = Some(tags.map(|name| name.key.to_owned()).collect::<Vec<_>>()).filter(|tags| !tags.is_empty());
+            item.tags = Some(tags.map(|name| name.key.to_owned()).collect::<Vec<_>>())
+                .filter(|tags| !tags.is_empty());
             id = self.parent_of(this)?;
         }
         Ok(items)

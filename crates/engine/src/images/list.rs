@@ -77,7 +77,9 @@ impl Engine {
             let names = names.get(&listed.image.id).unwrap_or(&none);
             let names: Vec<&Name<'_>> = names.iter().filter(|name| conditions.hold_name(name)).collect();
             let is_shown = if names.is_empty() {
-                (list.all || !has_children) && conditions.dangling != Some(false) && conditions.patterns.is_empty()
+                (list.all || !has_children)
+                    && conditions.dangling != Some(false)
+                    && conditions.patterns.is_empty()
             } else {
                 conditions.dangling != Some(true) || names.iter().all(|name| name.is_digest())
             };
@@ -91,7 +93,7 @@ impl Engine {
 
     /// Returns all images that can be used, with their configs.
     pub(crate) fn all_images(&self) -> Result<Vec<Listed>, DiskError> {
-        let images = self.store.images()?.into_iter().filter_map(|(_, image)| image.ok());
+        let images = self.store.images()?.into_iter().filter_map(|stored| stored.image.ok());
         Ok(images
             .filter_map(|image| {
                 let config = ImageConfig::parse(&image.config).ok()?;
@@ -106,8 +108,13 @@ fn summary(listed: &Listed, names: &[&Name<'_>], shared: &HashSet<ChainId>) -> I
         names.iter().filter(|name| name.is_digest() == digests).map(|name| name.key.to_owned()).collect()
     };
     let is_shared = |chain: &ChainId| shared.contains(chain);
-    let shared_bytes: u64 =
-        listed.image.layers.iter().filter(|layer| is_shared(&layer.chain_id)).map(|layer| layer.size_bytes).sum();
+    let shared_bytes: u64 = listed
+        .image
+        .layers
+        .iter()
+        .filter(|layer| is_shared(&layer.chain_id))
+        .map(|layer| layer.size_bytes)
+        .sum();
     ImageSummary {
         id: listed.image.id,
         parent: listed.image.parent,
@@ -181,6 +188,9 @@ impl<'a> Conditions<'a> {
 
     fn hold_name(&self, name: &Name<'_>) -> bool {
         self.patterns.is_empty()
-            || self.patterns.iter().any(|pattern| matches(pattern, name.key) || matches(pattern, name.repository))
+            || self
+                .patterns
+                .iter()
+                .any(|pattern| matches(pattern, name.key) || matches(pattern, name.repository))
     }
 }

@@ -200,4 +200,3 @@ pub fn unpack_blob(
     }
     Ok(writer.finish(unpacked.diff_id, unpacked.size_bytes)?)
 }
-

@@ -40,10 +40,14 @@ pub enum PlanError {
         media_type: String,
     },
     /// An image for another operating system.
-    #[error("image operating system {0:?} cannot be used on this platform: operating system is not supported")]
+    #[error(
+        "image operating system {0:?} cannot be used on this platform: operating system is not supported"
+    )]
     OperatingSystem(String),
     /// The platform that was asked for is not the one of the image.
-    #[error("image with reference {reference} was found but does not provide the specified platform ({wanted})")]
+    #[error(
+        "image with reference {reference} was found but does not provide the specified platform ({wanted})"
+    )]
     Platform {
         /// What was asked for.
         reference: String,
@@ -56,7 +60,10 @@ pub enum PlanError {
 pub fn check_manifest(manifest: &Manifest) -> Result<(), PlanError> {
     let config_type = manifest.config.media_type.as_str();
     // Old registries and tools left the type empty or general; Docker reads those as images too.
-    let is_image = matches!(config_type, media_type::DOCKER_CONFIG | media_type::OCI_CONFIG | "application/octet-stream" | "");
+    let is_image = matches!(
+        config_type,
+        media_type::DOCKER_CONFIG | media_type::OCI_CONFIG | "application/octet-stream" | ""
+    );
     if !is_image {
         return Err(PlanError::NotAnImage(config_type.to_owned()));
     }

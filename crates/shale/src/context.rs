@@ -1,0 +1,152 @@
+//! What every command starts from: where the store and the configuration are, and how registries are reached.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow};
+use shale_engine::progress::{self, Status};
+use shale_engine::{Engine, OpenError};
+use shale_registry_client::{Client, ClientOptions, Event};
+
+use crate::cli::Global;
+use crate::commands::Failure;
+use crate::terminal::progress::{Progress, Surface, Transfer};
+use crate::user_namespace;
+
+/// The commit that the program was built from, where the build knows it.
+pub const BUILD: &str = match option_env!("SHALE_BUILD") {
+    Some(build) => build,
+    None => "unknown",
+};
+
+const DATA_ROOT: &str = "/var/lib/shale";
+const DAEMON_FILE: &str = "/etc/docker/daemon.json";
+
+/// The global flags, and what follows from them and the environment.
+pub struct Context {
+    global: Global,
+}
+
+impl Context {
+    /// Takes the global flags.
+    pub fn new(global: Global) -> Context {
+        Context { global }
+    }
+
+    /// Returns the data root: `--data-root`, `SHALE_DATA_ROOT`, or the default of the system or of the user.
+    pub fn data_root(&self) -> PathBuf {
+        let named = self.global.data_root.clone().or_else(|| variable("SHALE_DATA_ROOT"));
+        named.unwrap_or_else(|| {
+            if user_namespace::is_real_root() {
+                return PathBuf::from(DATA_ROOT);
+            }
+            let data = variable("XDG_DATA_HOME").unwrap_or_else(|| home().join(".local/share"));
+            data.join("shale")
+        })
+    }
+
+    /// Returns the folder of `config.json`: `--config`, `DOCKER_CONFIG`, or `~/.docker`.
+    pub fn config_dir(&self) -> PathBuf {
+        let named = self.global.config.clone().or_else(|| variable("DOCKER_CONFIG"));
+        named.unwrap_or_else(|| home().join(".docker"))
+    }
+
+    /// Opens the store for changing it; a missing one is made. Without root's rights, enters a user namespace first.
+    pub fn engine(&self) -> Result<Engine, Failure> {
+        user_namespace::enter_if_not_root()?;
+        let root = self.data_root();
+        let engine =
+            Engine::open(&root).with_context(|| format!("could not open the store {}", root.display()))?;
+        Ok(engine)
+    }
+
+    /// Opens the store for looking; where there is none yet, it is made and empty.
+    pub fn engine_to_look(&self) -> Result<Engine, Failure> {
+        user_namespace::enter_if_not_root()?;
+        let root = self.data_root();
+        match Engine::open_to_look(&root) {
+            Ok(engine) => Ok(engine),
+            Err(OpenError::Missing(_)) => self.engine(),
+            Err(error) => {
+                Err(anyhow!(error).context(format!("could not open the store {}", root.display())).into())
+            }
+        }
+    }
+
+    /// Returns what a client is made from: Docker's files and the environment.
+    pub fn client_options(&self) -> Result<ClientOptions, Failure> {
+        let daemon_file = Path::new(DAEMON_FILE);
+        let daemon_file = daemon_file.exists().then_some(daemon_file);
+        let mut options =
+            ClientOptions::from_environment(&self.config_dir(), daemon_file).map_err(anyhow::Error::from)?;
+        options.user_agent = format!("shale/{}", env!("CARGO_PKG_VERSION"));
+        options.observer = Arc::new(|event: &Event| {
+            tracing::debug!(?event, "registry");
+        });
+        Ok(options)
+    }
+
+    /// Returns a client of registries.
+    pub fn client(&self) -> Result<Client, Failure> {
+        Ok(Client::new(self.client_options()?).map_err(anyhow::Error::from)?)
+    }
+
+    /// Runs `work` to its end, or until Ctrl-C; then it is dropped and what it was doing stops.
+    pub fn block_on<T, E>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, Failure>
+    where
+        Failure: From<E>,
+    {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .context("could not start the runtime")?;
+        runtime.block_on(async {
+            tokio::select! {
+                result = work => Ok(result?),
+                _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
+            }
+        })
+    }
+}
+
+/// Shows the engine's progress on standard output.
+pub struct ShownProgress(Progress);
+
+impl ShownProgress {
+    /// Shows everything, or nothing where the user asked for quiet.
+    pub fn new(quiet: bool) -> Arc<dyn progress::Progress> {
+        Arc::new(ShownProgress(if quiet { Progress::new(Surface::Nothing) } else { Progress::on_stdout() }))
+    }
+}
+
+impl progress::Progress for ShownProgress {
+    fn layer(&self, id: &str, status: &Status) {
+        let transfer = status.amounts().map(|(current, total)| Transfer { current, total });
+        self.0.update(id, &status.to_string(), transfer);
+    }
+
+    fn message(&self, text: &str) {
+        self.0.message(text);
+    }
+}
+
+/// Starts the log on standard error.
+pub fn start_log(global: &Global) {
+    let level = match global.log_level.as_deref() {
+        _ if global.debug => "debug",
+        Some("fatal") => "error",
+        Some(level) => level,
+        None => "warn",
+    };
+    tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr).without_time().init();
+}
+
+fn variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+fn home() -> PathBuf {
+    variable("HOME").unwrap_or_else(|| PathBuf::from("/"))
+}
