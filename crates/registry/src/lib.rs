@@ -19,6 +19,7 @@ mod open;
 mod registry;
 pub mod serve;
 pub mod takeover;
+mod ui;
 mod wire;
 
 pub use config::Config;

@@ -150,6 +150,11 @@ impl UploadId {
         UploadId(bytes)
     }
 
+    /// Returns the bits.
+    pub fn bytes(self) -> [u8; 16] {
+        self.0
+    }
+
     /// Parses the 36-character form with dashes, in lower case; anything else is no upload of ours.
     pub fn parse(text: &str) -> Option<UploadId> {
         let dashes = [8, 13, 18, 23];

@@ -36,6 +36,8 @@ pub struct Registry {
     pub(crate) metrics_public: bool,
     pub(crate) access_log: bool,
     pub(crate) ui: bool,
+    /// What the forms of our pages are signed with, for as long as this process lives.
+    pub(crate) form_key: [u8; 16],
     pub(crate) external_url: Option<String>,
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) events: Notify,
@@ -116,6 +118,7 @@ impl Registry {
             metrics_public: config.metrics,
             access_log: config.access_log,
             ui: config.ui,
+            form_key: UploadId::random().bytes(),
             external_url: config.external_url.clone(),
             endpoints: config.notifications.clone(),
             events: Notify::new(),

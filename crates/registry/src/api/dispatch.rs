@@ -212,6 +212,10 @@ async fn serve(
             let path = path["/api/v1/".len()..].to_owned();
             whole(async move { management::answer(&call, &path, body).await }).await
         }
+        _ if registry.ui && kind_of(path) == Kind::Ui => {
+            let path = path.to_owned();
+            whole(async move { Ok(crate::ui::answer(call, &path, body).await) }).await
+        }
         "/token" => super::token::answer(&call, body).await,
         "/metrics" if registry.metrics_public => Ok(text(registry.metrics.text())),
         "/healthz" | "/livez" => Ok(text("ok\n".to_owned())),

@@ -10,7 +10,7 @@ use super::dispatch::Call;
 use super::problem::Problem;
 use super::receive::{self, metadata_problem};
 use super::route::Reference;
-use crate::manifest::{self, Kind, Parsed};
+use crate::manifest::{self, Parsed};
 use crate::metadata::{NewManifest, Target, TargetKind};
 use crate::name::{RepositoryName, Tag};
 use crate::notifications::Event;
@@ -225,9 +225,4 @@ pub(super) async fn delete(
     let mut answer = Answer::new(Body::Empty);
     *answer.status_mut() = StatusCode::ACCEPTED;
     Ok(answer)
-}
-
-/// Whether a media type is one of an index, for those who show them.
-pub(crate) fn is_index(media_type: &str) -> bool {
-    manifest::kind_of(media_type) == Some(Kind::Index)
 }

@@ -113,7 +113,7 @@ impl Drop for Budget<'_> {
 }
 
 /// The answer to a failure of the blob store.
-pub(super) fn blob_problem(error: BlobError) -> Problem {
+pub(crate) fn blob_problem(error: BlobError) -> Problem {
     match error {
         BlobError::Missing(digest) => Problem::BlobUnknown(digest),
         BlobError::WrongDigest { .. } => Problem::DigestInvalid("the bytes have another digest"),
@@ -146,7 +146,7 @@ pub(super) fn commit_problem(error: CommitError) -> Problem {
 ///
 /// # Errors
 /// [`Problem::BadRequest`] when there is more.
-pub(super) async fn small(
+pub(crate) async fn small(
     registry: &Registry,
     mut body: Incoming,
     limit_bytes: usize,

@@ -81,6 +81,16 @@ struct Body {
     /// Set in refresh tokens only: the mark of the password that it was given for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     refresh: Option<String>,
+    /// Set in the cookies of browsers only, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    session: Option<String>,
+}
+
+/// What a token is issued for.
+enum Use {
+    Access(Vec<Grant>),
+    Refresh(String),
+    Session(String),
 }
 
 /// The claims of a token that somebody else issued.
@@ -123,22 +133,43 @@ impl Authority {
         })
     }
 
-    fn sign(&self, user: &str, seconds: u64, access: Vec<Grant>, refresh: Option<String>) -> Option<String> {
+    fn sign(&self, user: &str, seconds: u64, use_for: Use) -> Option<String> {
         let now = unix_now();
         let jti = crate::name::UploadId::random().to_string();
         let (iss, aud, sub) = (SERVICE.to_owned(), SERVICE.to_owned(), user.to_owned());
-        let body = Body { iss, sub, aud, exp: now + seconds, nbf: now, iat: now, jti, access, refresh };
+        let (mut access, mut refresh, mut session) = (Vec::new(), None, None);
+        match use_for {
+            Use::Access(grants) => access = grants,
+            Use::Refresh(mark) => refresh = Some(mark),
+            Use::Session(mark) => session = Some(mark),
+        }
+        let body =
+            Body { iss, sub, aud, exp: now + seconds, nbf: now, iat: now, jti, access, refresh, session };
         encode(&Header::new(Algorithm::HS256), &body, &self.encoding).ok()
     }
 
     /// Issues a token for `user` (empty for nobody) that lets them do what `grants` say.
     pub fn issue(&self, user: &str, grants: Vec<Grant>) -> Option<String> {
-        self.sign(user, ACCESS_SECONDS, grants, None)
+        self.sign(user, ACCESS_SECONDS, Use::Access(grants))
     }
 
     /// Issues a token with which `user` gets others, as long as the mark of their password is `mark`.
     pub fn issue_refresh(&self, user: &str, mark: String) -> Option<String> {
-        self.sign(user, REFRESH_SECONDS, Vec::new(), Some(mark))
+        self.sign(user, REFRESH_SECONDS, Use::Refresh(mark))
+    }
+
+    /// Issues what a browser keeps for `user` while they are logged in.
+    pub fn issue_session(&self, user: &str, mark: String, seconds: u64) -> Option<String> {
+        self.sign(user, seconds, Use::Session(mark))
+    }
+
+    /// Verifies what a browser kept; returns the user and the mark of the password that they logged in with.
+    ///
+    /// # Errors
+    /// [`TokenError::Invalid`].
+    pub fn verify_session(&self, token: &str) -> Result<(String, String), TokenError> {
+        let body = self.read(token)?;
+        body.session.map(|mark| (body.sub, mark)).ok_or(TokenError::Invalid)
     }
 
     /// Verifies a token that lets things be done.
@@ -147,8 +178,8 @@ impl Authority {
     /// [`TokenError::Invalid`].
     pub fn verify(&self, token: &str) -> Result<Claims, TokenError> {
         let body = self.read(token)?;
-        // A refresh token gets tokens and nothing else.
-        if body.refresh.is_some() {
+        // A refresh token gets tokens and nothing else, and a browser's is for pages.
+        if body.refresh.is_some() || body.session.is_some() {
             return Err(TokenError::Invalid);
         }
         Ok(Claims { subject: body.sub, grants: body.access })
