@@ -65,15 +65,11 @@ impl Store {
     /// [`HoldError`]; ask [`HoldError::is_damage`] whether to fetch the layer again.
     pub fn hold_layer(&self, chain: ChainId) -> Result<Option<HeldLayer>, HoldError> {
         self.check_writable()?;
-        if self.find_layer(chain)?.is_none() {
-            return Ok(None);
-        }
         let (lease, layer) = {
-            // No delete is between its look at the leases and its first rename while we write ours.
+            // No delete is between its look at the leases and its first rename while we look and write ours.
             let _still = lock::still(&self.layout)?;
-            let lease = hold(&self.layout, chain)?;
             let Some(layer) = self.find_layer(chain)? else { return Ok(None) };
-            (lease, layer)
+            (hold(&self.layout, chain)?, layer)
         };
         self.check_layer(&layer)?;
         Ok(Some(HeldLayer { layer, _lease: lease }))
