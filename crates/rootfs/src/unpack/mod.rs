@@ -235,9 +235,9 @@ struct Layer<'a> {
 impl Layer<'_> {
     fn run(&mut self) -> Result<(), UnpackError> {
         while let Some(entry) = self.reader.next()? {
-            // Docker ignores global headers; their bytes are in the next segment.
-            if entry.type_byte != b'g' {
-                self.entry(&entry)?;
+            match entry.type_byte {
+                b'g' => self.global(&entry)?,
+                _ => self.entry(&entry)?,
             }
         }
         self.flush_raw()?;
@@ -267,6 +267,15 @@ impl Layer<'_> {
             owners_ignored: placed.owners_ignored,
             devices_skipped: placed.devices_skipped,
         })
+    }
+
+    // Docker ignores global headers, but its tar-split names them; a second of that name would be a duplicate there.
+    fn global(&mut self, entry: &Entry) -> Result<(), UnpackError> {
+        self.flush_raw()?;
+        if name::clean(&entry.name, &mut self.cleaned).is_ok() && self.seen.insert(&self.cleaned) {
+            self.split.file(&entry.name, None).map_err(UnpackError::TarSplit)?;
+        }
+        Ok(())
     }
 
     fn entry(&mut self, entry: &Entry) -> Result<(), UnpackError> {

@@ -134,5 +134,5 @@ fn a_rich_tree_becomes_what_dockerd_makes_of_it() {
     check(&daemon, &scratch.path().join("posix.tar"), true);
     check(&daemon, &scratch.path().join("gnu.tar"), true);
     check(&daemon, &scratch.path().join("sparse.tar"), false);
-    check(&daemon, &scratch.path().join("global.tar"), false);
+    check(&daemon, &scratch.path().join("global.tar"), true);
 }
