@@ -6,9 +6,11 @@
 
 mod engine;
 pub mod images;
+mod layer_tar;
 mod pipe;
 pub mod progress;
 pub mod pull;
+pub mod push;
 pub mod remote;
 
 pub use engine::{Engine, Privileges};

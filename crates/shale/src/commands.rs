@@ -5,6 +5,7 @@ mod history;
 mod images;
 mod inspect;
 mod pull;
+mod push;
 mod tag;
 
 use crate::cli::Command;
@@ -36,6 +37,7 @@ pub fn run(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Pull { reference, all_tags, platform, quiet } => {
             pull::run(context, &reference, all_tags, platform.as_deref(), quiet)
         }
+        Command::Push { reference, all_tags, quiet, .. } => push::run(context, &reference, all_tags, quiet),
         Command::Images(images) => images::run(context, &images),
         Command::Inspect { names, format, .. } | Command::ImageInspect { names, format, .. } => {
             inspect::run(context, &names, format.as_deref())
