@@ -11,9 +11,8 @@ use shale_oci::{ChainId, Descriptor, DiffId, Digest, ImageConfig, ImageId, Platf
 use shale_registry_client::{BlobError, Client, Event, Source};
 use shale_rootfs::{Limits, Unpack};
 use shale_store::{
-    BlobClaim, ChangeReferencesError, ClaimError, DiskError, DistributionError, FinishedLayer, HeldLayer,
-    HoldError, ImageError, Name, PublishError, PutImage, PutImageError, ReferenceChange, ReferencesError,
-    V2Metadata,
+    BlobClaim, ClaimError, DiskError, DistributionError, FinishedLayer, HeldLayer, HoldError, ImageError,
+    Name, PublishError, PutImage, PutImageError, ReferenceChange, ReferencesError, V2Metadata,
 };
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -73,9 +72,6 @@ pub enum PullError {
     /// The names could not be read.
     #[error(transparent)]
     References(#[from] ReferencesError),
-    /// The name could not be set.
-    #[error(transparent)]
-    ChangeReferences(#[from] ChangeReferencesError),
     /// What is known about the blobs could not be written.
     #[error(transparent)]
     Distribution(#[from] DistributionError),
@@ -118,7 +114,7 @@ impl Engine {
         let image_id = remote::image_id(&image.manifest);
         let _held = self.provide_layers(client, &repository, &image, layers, progress).await?;
         self.store.put_image(&config_bytes, PutImage::default())?;
-        let is_new = self.name_pulled(&reference, image.digest, image_id)?;
+        let is_new = self.put_pulled(&reference, image.digest, &config_bytes)?;
         progress.message(&format!("Digest: {}", image.digest));
         Ok(Pulled { reference, digest: image.digest, image: image_id, is_new })
     }
@@ -228,30 +224,26 @@ impl Engine {
         if seen.is_empty() { Ok(()) } else { self.store.add_metadata(&seen) }
     }
 
-    /// Sets the digest and the tag; returns whether one of them is news.
-    fn name_pulled(
-        &self,
-        reference: &Reference,
-        digest: Digest,
-        image: ImageId,
-    ) -> Result<bool, ChangeReferencesError> {
+    /// Stores the config and sets the digest and the tag with it; returns whether one of them is news.
+    fn put_pulled(&self, reference: &Reference, digest: Digest, config: &[u8]) -> Result<bool, PullError> {
         let repository = reference.repository.familiar();
+        let image = ImageId::new(Digest::sha256(config));
+        let before = self.store.references()?;
         let digest_key = reference.repository.at(digest).familiar();
         let add_digest = ReferenceChange::Digest { name: Name { repository, key: &digest_key }, image };
         if reference.digest.is_some() {
-            let before = self.store.change_references(&[add_digest])?;
+            self.store.put_named_image(config, PutImage::default(), &[add_digest])?;
             return Ok(before.image(repository, &digest_key) != Some(image));
         }
         let tag_key = reference.familiar();
         let add_tag = ReferenceChange::Tag { name: Name { repository, key: &tag_key }, image };
-        let before = match self.store.change_references(&[add_digest, add_tag]) {
-            // A digest keeps naming the image that it named first; the tag moves all the same.
-            Err(ChangeReferencesError::DigestTaken(digest)) => {
-                tracing::warn!(digest, "the digest names another image already");
-                self.store.change_references(&[add_tag])?
-            }
-            before => before?,
-        };
+        let is_taken = before.image(repository, &digest_key).is_some_and(|known| known != image);
+        if is_taken {
+            // A digest keeps naming the image that it named first; the tag moves all the same, as in Docker.
+            tracing::warn!(%digest, "the digest names another image already");
+        }
+        let names = if is_taken { &[add_tag][..] } else { &[add_digest, add_tag] };
+        self.store.put_named_image(config, PutImage::default(), names)?;
         Ok(before.image(repository, &tag_key) != Some(image))
     }
 }
