@@ -191,11 +191,6 @@ async fn serve(
     parts: Parts,
     body: Incoming,
 ) -> Result<Answer, Problem> {
-    // A request with both, or with two lengths, is read differently by different servers; so it is not read.
-    let headers = &parts.headers;
-    if headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH) {
-        return Err(Problem::BadRequest("both Transfer-Encoding and Content-Length"));
-    }
     let mut call = Call { registry: Arc::clone(registry), parts, peer, identity: Identity::default() };
     let path = call.parts.uri.path().to_owned();
     let path = path.as_str();

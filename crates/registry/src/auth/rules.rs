@@ -72,7 +72,8 @@ fn matches(pattern: &str, user: Option<&str>, repository: &str) -> bool {
 fn glob(pattern: &[u8], text: &[u8]) -> bool {
     let (mut at_pattern, mut at_text) = (0, 0);
     // Where to go on when a byte does not fit: after the last `**`, and after the last `*` since.
-    let (mut wide, mut narrow): (Option<(usize, usize)>, Option<(usize, usize)>) = (None, None);
+    let mut wide: Option<(usize, usize)> = None;
+    let mut narrow: Option<(usize, usize)> = None;
     loop {
         if pattern[at_pattern..].starts_with(b"**") {
             at_pattern += 2;

@@ -355,7 +355,7 @@ impl Metadata for SqliteMetadata {
         Box::pin(self.read(move |connection| {
             let sql = "SELECT id, repository, algorithm, touched_at FROM uploads WHERE id = $1";
             let mut statement = connection.prepare_cached(sql)?;
-            let found = statement.query_row([id.to_string()], |row| Ok(lists::upload(row)?)).optional()?;
+            let found = statement.query_row([id.to_string()], lists::upload).optional()?;
             Ok(found.flatten())
         }))
     }

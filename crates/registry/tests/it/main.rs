@@ -1,0 +1,8 @@
+//! The registry over its sockets, in one process with the test.
+
+mod client;
+mod crash;
+mod gc;
+mod hostile;
+mod protocol;
+mod takeover;
