@@ -6,7 +6,9 @@ mod images;
 mod inspect;
 mod pull;
 mod push;
+mod registry;
 mod tag;
+mod tour;
 
 use crate::cli::Command;
 use crate::context::Context;
@@ -46,6 +48,8 @@ pub fn run(context: &Context, command: Command) -> Result<(), Failure> {
             history::run(context, &image, history::Options { format, human, no_trunc, quiet })
         }
         Command::Tag { source, target } => tag::run(context, &source, &target),
+        Command::Tour => tour::run(),
+        Command::Registry(command) => registry::run(context, command),
         Command::Completion { shell, descriptions } => completion::script(shell, descriptions),
         _ => Err(anyhow::anyhow!("not built yet").into()),
     }

@@ -225,14 +225,14 @@ pub struct Copy {
 #[allow(missing_docs)]
 pub enum RegistryCommand {
     Serve(Serve),
-    Gc { root: Option<PathBuf>, dry_run: bool },
+    Gc { root: Option<PathBuf> },
     Fsck { root: Option<PathBuf>, repair: bool },
-    Import { source: PathBuf, root: Option<PathBuf> },
+    Import { root: PathBuf },
     UserAdd { name: String, root: Option<PathBuf>, password_stdin: bool },
     UserRemove { name: String, root: Option<PathBuf> },
-    Tags { repository: String, format: String },
-    Repositories { registry: String, format: String },
-    Delete { names: Vec<String>, force: bool },
+    Tags { repository: String, root: Option<PathBuf> },
+    Repositories { registry: Option<String>, root: Option<PathBuf> },
+    Delete { names: Vec<String>, force: bool, root: Option<PathBuf> },
 }
 
 /// `shale registry serve`.
@@ -240,8 +240,8 @@ pub enum RegistryCommand {
 #[allow(missing_docs)]
 pub struct Serve {
     pub root: Option<PathBuf>,
-    pub file: Option<PathBuf>,
-    pub listen: Option<String>,
+    pub config: Option<PathBuf>,
+    pub addr: Option<String>,
     pub read_only: bool,
     pub tls_certificate: Option<PathBuf>,
     pub tls_key: Option<PathBuf>,
@@ -447,8 +447,8 @@ impl Command {
     pub(super) fn registry_serve(matches: &Matches) -> Command {
         Command::Registry(RegistryCommand::Serve(Serve {
             root: path(matches, "root"),
-            file: path(matches, "file"),
-            listen: matches.filled("listen"),
+            config: path(matches, "config"),
+            addr: matches.filled("addr"),
             read_only: matches.is_on("read-only"),
             tls_certificate: path(matches, "tls-certificate"),
             tls_key: path(matches, "tls-key"),
@@ -456,10 +456,7 @@ impl Command {
     }
 
     pub(super) fn registry_gc(matches: &Matches) -> Command {
-        Command::Registry(RegistryCommand::Gc {
-            root: path(matches, "root"),
-            dry_run: matches.is_on("dry-run"),
-        })
+        Command::Registry(RegistryCommand::Gc { root: path(matches, "root") })
     }
 
     pub(super) fn registry_fsck(matches: &Matches) -> Command {
@@ -470,10 +467,7 @@ impl Command {
     }
 
     pub(super) fn registry_import(matches: &Matches) -> Command {
-        Command::Registry(RegistryCommand::Import {
-            source: matches.argument(0).into(),
-            root: path(matches, "root"),
-        })
+        Command::Registry(RegistryCommand::Import { root: matches.argument(0).into() })
     }
 
     pub(super) fn registry_user_add(matches: &Matches) -> Command {
@@ -492,13 +486,16 @@ impl Command {
     }
 
     pub(super) fn registry_tags(matches: &Matches) -> Command {
-        Command::Registry(RegistryCommand::Tags { repository: matches.argument(0), format: format(matches) })
+        Command::Registry(RegistryCommand::Tags {
+            repository: matches.argument(0),
+            root: path(matches, "root"),
+        })
     }
 
     pub(super) fn registry_repositories(matches: &Matches) -> Command {
         Command::Registry(RegistryCommand::Repositories {
-            registry: matches.argument(0),
-            format: format(matches),
+            registry: matches.optional_argument(0),
+            root: path(matches, "root"),
         })
     }
 
@@ -506,6 +503,7 @@ impl Command {
         Command::Registry(RegistryCommand::Delete {
             names: matches.arguments.clone(),
             force: matches.is_on("force"),
+            root: path(matches, "root"),
         })
     }
 

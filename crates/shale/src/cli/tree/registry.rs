@@ -1,9 +1,9 @@
 //! `shale registry …`.
 
-use super::{ANY, Command, Completes, FORMAT_OF_TABLE, Flag, Kind, Place, Spec};
+use super::{ANY, Command, Completes, Flag, Kind, Place, Spec};
 
 const ROOT: Flag = Flag::value("root", None, Kind::Text, "Directory of the registry")
-    .or("\"/var/lib/shale-registry\"")
+    .or("\"registry-data\", or \"/var/lib/shale-registry\" for root")
     .completed_by(Completes::Files);
 
 const PASSWORD_STDIN: Flag = Flag::switch("password-stdin", None, "Take the password from stdin");
@@ -21,9 +21,10 @@ pub(super) const REGISTRY: Spec = Spec {
             long: "Delete tags, manifests or whole repositories in a registry.
 
 A TAG deletes that tag alone, a DIGEST the manifest with all its tags, and a NAME
-alone the whole repository.",
+alone the whole repository. A NAME that begins with a host is deleted through that
+registry; any other in the directory of a registry, whether it is being served or not.",
             arguments: (1, ANY),
-            flags: &[Flag::switch("force", Some('f'), "Do not prompt for confirmation")],
+            flags: &[Flag::switch("force", Some('f'), "Do not prompt for confirmation"), ROOT],
             make: Some(Command::registry_delete),
             ..Spec::EMPTY
         },
@@ -39,26 +40,25 @@ alone the whole repository.",
             name: "gc",
             usage: "[OPTIONS]",
             about: "Remove blobs that nothing refers to",
-            flags: &[Flag::switch("dry-run", None, "Print what would be removed, and keep it"), ROOT],
+            flags: &[ROOT],
             make: Some(Command::registry_gc),
             ..Spec::EMPTY
         },
         Spec {
             name: "import",
             usage: "[OPTIONS] DIR",
-            about: "Take over the directory of a Docker registry",
+            about: "Take over the directory of a Docker registry, in place",
             arguments: (1, 1),
-            flags: &[ROOT],
             make: Some(Command::registry_import),
             completes: Completes::Files,
             ..Spec::EMPTY
         },
         Spec {
             name: "repositories",
-            usage: "[OPTIONS] REGISTRY",
+            usage: "[OPTIONS] [REGISTRY]",
             about: "List the repositories of a registry",
-            arguments: (1, 1),
-            flags: &[FORMAT_OF_TABLE],
+            arguments: (0, 1),
+            flags: &[ROOT],
             make: Some(Command::registry_repositories),
             ..Spec::EMPTY
         },
@@ -68,13 +68,13 @@ alone the whole repository.",
             about: "Serve a registry",
             flags: &[
                 Flag::value(
-                    "file",
-                    Some('f'),
+                    "config",
+                    None,
                     Kind::Text,
                     "Read settings from a TOML file, or from a config.yml of the Docker registry",
                 )
                 .completed_by(Completes::Files),
-                Flag::value("listen", None, Kind::Text, "Address and port to listen on")
+                Flag::value("addr", None, Kind::Text, "Address and port to listen on")
                     .or("\"127.0.0.1:5000\""),
                 Flag::switch("read-only", None, "Refuse every change"),
                 ROOT,
@@ -96,7 +96,7 @@ alone the whole repository.",
             usage: "[OPTIONS] REPOSITORY",
             about: "List the tags of a repository in a registry",
             arguments: (1, 1),
-            flags: &[FORMAT_OF_TABLE],
+            flags: &[ROOT],
             make: Some(Command::registry_tags),
             completes: Completes::Images,
             ..Spec::EMPTY

@@ -1,0 +1,40 @@
+//! `shale rmi`.
+
+use shale_engine::images::find::FindError;
+use shale_engine::images::remove::{Remove, RemoveError, Removed};
+
+use super::Failure;
+use crate::cli::ImageRemove;
+use crate::context::Context;
+use crate::terminal::screen;
+
+/// Removes names and images; goes on after one that cannot be removed, and says so at the end.
+pub fn run(context: &Context, command: &ImageRemove) -> Result<(), Failure> {
+    let engine = context.engine()?;
+    let remove = Remove { force: command.force, prune: !command.no_prune };
+    let mut errors = Vec::new();
+    let mut is_fatal = false;
+    for image in &command.images {
+        match engine.remove(image, remove) {
+            Ok(removed) => print(&removed),
+            Err(error) => {
+                // With --force, docker takes an image that is not there for removed.
+                is_fatal |= !(command.force && matches!(error, RemoveError::Find(FindError::NoSuchImage(_))));
+                errors.push(format!("Error: {:#}", anyhow::Error::from(error)));
+            }
+        }
+    }
+    for error in &errors {
+        eprintln!("{}", screen::escape_lines(error));
+    }
+    if is_fatal { Err(Failure::Reported { exit_code: 1 }) } else { Ok(()) }
+}
+
+fn print(removed: &[Removed]) {
+    for item in removed {
+        match item {
+            Removed::Untagged(name) => println!("Untagged: {name}"),
+            Removed::Deleted(id) => println!("Deleted: {id}"),
+        }
+    }
+}
