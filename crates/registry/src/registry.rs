@@ -1,6 +1,7 @@
 //! The registry itself: what every request, the collection and the command line share.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,8 @@ pub struct Registry {
     pub(crate) promises: Promises,
     pub(crate) small: SmallBlobs,
     pub(crate) manifest_budget: Semaphore,
+    /// How many uploads receive bytes right now.
+    pub(crate) receiving: AtomicUsize,
     pub(crate) metrics: Metrics,
     pub(crate) metrics_public: bool,
     pub(crate) access_log: bool,
@@ -114,6 +117,7 @@ impl Registry {
             promises: Promises::default(),
             small: SmallBlobs::default(),
             manifest_budget: Semaphore::new(MANIFEST_BUDGET_BYTES),
+            receiving: AtomicUsize::new(0),
             metrics: Metrics::default(),
             metrics_public: config.metrics,
             access_log: config.access_log,

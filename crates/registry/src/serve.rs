@@ -1,29 +1,41 @@
 //! A registry behind sockets: open the root, listen, serve, drain.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::service::service_fn;
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
+use crate::api::answer::Body;
 use crate::api::dispatch::{self, Peer};
 use crate::config::{Config, ConfigError, Limits};
 use crate::maintenance::collect::{CollectOptions, collect};
 use crate::open::{OpenRegistryError, OpenRoot};
 use crate::registry::Registry;
+use crate::wire::activity::{Activity, Busy};
 use crate::wire::listen::{self, Listener};
 use crate::wire::stream::{Socket, Stream};
 use crate::wire::tls::{self, Certificate, TlsError};
 
 /// How often the files of the certificate are looked at.
 const LOOK_AT_CERTIFICATE: Duration = Duration::from_secs(10);
+
+/// How long a connection is idle before its buffers are given up.
+const PARK_AFTER: Duration = Duration::from_secs(1);
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -256,7 +268,7 @@ impl Connection {
             (Some(acceptor), Socket::Tcp(socket)) => {
                 self.peer.encrypted = true;
                 match tokio::time::timeout(header_timeout, acceptor.accept(socket)).await {
-                    Ok(Ok(stream)) => self.answer(TokioIo::new(stream)).await,
+                    Ok(Ok(stream)) => self.answer_encrypted(TokioIo::new(stream)).await,
                     Ok(Err(error)) if tls::is_ours(&error) => {
                         tracing::warn!("a TLS handshake ended: {error}")
                     }
@@ -265,35 +277,135 @@ impl Connection {
             }
             (_, socket) => {
                 let stream = Stream::new(socket, self.limits.send_timeout);
-                self.peer.mappings = Some(stream.mappings());
-                self.answer(stream).await;
+                self.answer_plain(stream).await;
             }
         }
     }
 
-    async fn answer(mut self, stream: impl hyper::rt::Read + hyper::rt::Write + Unpin) {
-        let address = self.peer.address;
-        let service = service_fn(move |request| {
-            let (registry, peer) = (Arc::clone(&self.registry), self.peer.clone());
-            async move { Ok::<_, std::convert::Infallible>(dispatch::answer(registry, peer, request).await) }
-        });
-        let connection = hyper::server::conn::http1::Builder::new()
+    /// Answers on a plain connection. While it is idle, nothing is kept of it but the socket: the buffers of 10,000
+    /// connections that wait would weigh 200 MB.
+    async fn answer_plain(mut self, mut stream: Stream) {
+        self.peer.mappings = Some(stream.mappings());
+        let activity = stream.activity();
+        // Set while the head of a request is half here: the clock that runs for it must not begin again and again.
+        let mut half_head = None;
+        loop {
+            let mut connection = Box::new(self.connection(stream, &activity));
+            let mut seen = activity.mark();
+            loop {
+                tokio::select! {
+                    ended = &mut *connection => return self.ended(ended),
+                    () = stopped(&mut self.stopping) => {
+                        Pin::new(&mut *connection).graceful_shutdown();
+                        return self.ended(connection.await);
+                    }
+                    () = tokio::time::sleep(PARK_AFTER) => {
+                        let mark = activity.mark();
+                        if activity.is_idle() && mark == seen && half_head != Some(activity.requests()) {
+                            break;
+                        }
+                        seen = mark;
+                    }
+                }
+            }
+            let parts = connection.into_parts();
+            stream = parts.io;
+            half_head = (!parts.read_buf.is_empty()).then(|| activity.requests());
+            stream.give_back(parts.read_buf);
+            tokio::select! {
+                readable = tokio::time::timeout(self.limits.idle_timeout, stream.readable()) => {
+                    if !matches!(readable, Ok(Ok(()))) {
+                        return;
+                    }
+                }
+                () = stopped(&mut self.stopping) => return,
+            }
+        }
+    }
+
+    async fn answer_encrypted(mut self, stream: TokioIo<TlsStream<TcpStream>>) {
+        let activity = Arc::default();
+        let mut connection = Box::new(self.connection(stream, &activity));
+        tokio::select! {
+            ended = &mut *connection => self.ended(ended),
+            () = stopped(&mut self.stopping) => {
+                Pin::new(&mut *connection).graceful_shutdown();
+                self.ended(connection.await);
+            }
+        }
+    }
+
+    fn connection<I: hyper::rt::Read + hyper::rt::Write + Unpin>(
+        &self,
+        stream: I,
+        activity: &Arc<Activity>,
+    ) -> hyper::server::conn::http1::Connection<I, Answering> {
+        let answering = Answering {
+            registry: Arc::clone(&self.registry),
+            peer: Arc::new(self.peer.clone()),
+            activity: Arc::clone(activity),
+        };
+        hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.header_timeout)
             .title_case_headers(true)
             .max_headers(64)
-            .serve_connection(stream, service);
-        let mut connection = pin!(connection);
-        let ended = tokio::select! {
-            ended = &mut connection => ended,
-            () = stopped(&mut self.stopping) => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
+            .serve_connection(stream, answering)
+    }
+
+    fn ended(&self, ended: hyper::Result<()>) {
         if let Err(error) = ended {
-            tracing::debug!("connection from {address:?}: {error}");
+            tracing::debug!("connection from {:?}: {error}", self.peer.address);
         }
+    }
+}
+
+/// Answers the requests of one connection.
+struct Answering {
+    registry: Arc<Registry>,
+    peer: Arc<Peer>,
+    activity: Arc<Activity>,
+}
+
+impl Service<Request<Incoming>> for Answering {
+    type Response = Response<Watched>;
+    type Error = Infallible;
+    // Boxed, so that a connection keeps no room for the largest handler between requests.
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Watched>, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let (registry, peer) = (Arc::clone(&self.registry), Peer::clone(&self.peer));
+        let busy = self.activity.begin();
+        Box::pin(async move {
+            let answer = dispatch::answer(registry, peer, request).await;
+            Ok(answer.map(|body| Watched { body, _busy: busy }))
+        })
+    }
+}
+
+/// A body that keeps its connection busy until it is sent.
+struct Watched {
+    body: Body,
+    _busy: Busy,
+}
+
+impl hyper::body::Body for Watched {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<hyper::body::Frame<Bytes>>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        self.body.size_hint()
     }
 }
 

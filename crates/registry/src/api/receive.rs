@@ -1,5 +1,6 @@
 //! Request bodies, read within limits.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,9 +12,11 @@ use crate::blob_store::{BlobError, BlobWriter};
 use crate::metadata::MetadataError;
 use crate::registry::{CommitError, Registry};
 
-/// What is collected before it is hashed and written in one go: large enough that the hop to another thread costs
-/// nothing, small enough for hundreds of uploads at once.
-const BATCH_BYTES: usize = 256 << 10;
+/// What all uploads together collect before they hash and write it. A larger batch saves hops between threads.
+const COLLECTED_BYTES: usize = 32 << 20;
+/// The batch of one upload among many, and of one that is nearly alone.
+const BATCH_BYTES_MIN: usize = 128 << 10;
+const BATCH_BYTES_MAX: usize = 1 << 20;
 /// Bodies up to this size are read without asking the manifest budget.
 const FREE_BYTES: usize = 64 << 10;
 
@@ -46,6 +49,7 @@ pub(super) async fn into_upload(
     let before = writer.received().await.map_err(blob_problem)?;
     let limit_bytes = registry.limits.blob_bytes_max;
     let (mut batch, mut batch_bytes, mut total) = (Vec::new(), 0, 0);
+    let receiving = Receiving::begin(registry);
     let ended = loop {
         let bytes = match next(&mut body, registry.limits.body_timeout).await {
             Ok(Some(bytes)) => bytes,
@@ -61,7 +65,7 @@ pub(super) async fn into_upload(
         }
         batch_bytes += bytes.len();
         batch.push(bytes);
-        if batch_bytes >= BATCH_BYTES {
+        if batch_bytes >= receiving.batch_bytes() {
             writer.append(std::mem::take(&mut batch)).await.map_err(blob_problem)?;
             batch_bytes = 0;
         }
@@ -69,7 +73,28 @@ pub(super) async fn into_upload(
     if !batch.is_empty() {
         writer.append(batch).await.map_err(blob_problem)?;
     }
+    registry.metrics.received_bytes.fetch_add(total, Ordering::Relaxed);
     ended.map(|()| total)
+}
+
+/// One of the uploads that receive bytes right now.
+struct Receiving<'a>(&'a AtomicUsize);
+
+impl Receiving<'_> {
+    fn begin(registry: &Registry) -> Receiving<'_> {
+        registry.receiving.fetch_add(1, Ordering::Relaxed);
+        Receiving(&registry.receiving)
+    }
+
+    fn batch_bytes(&self) -> usize {
+        (COLLECTED_BYTES / self.0.load(Ordering::Relaxed).max(1)).clamp(BATCH_BYTES_MIN, BATCH_BYTES_MAX)
+    }
+}
+
+impl Drop for Receiving<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Reads the body of a manifest.

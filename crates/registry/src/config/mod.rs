@@ -179,9 +179,12 @@ pub struct Limits {
     pub uploads_max: usize,
     /// Connections that may be open at once.
     pub connections_max: usize,
-    /// How long a request's head may take, and how long a connection may be idle.
+    /// How long a request's head may take.
     #[serde(deserialize_with = "duration::deserialize")]
     pub header_timeout: Duration,
+    /// How long a connection may be idle between requests.
+    #[serde(deserialize_with = "duration::deserialize")]
+    pub idle_timeout: Duration,
     /// How long a body may stand still.
     #[serde(deserialize_with = "duration::deserialize")]
     pub body_timeout: Duration,
@@ -200,6 +203,7 @@ impl Default for Limits {
             uploads_max: 20_000,
             connections_max: 20_000,
             header_timeout: Duration::from_secs(20),
+            idle_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(60),
             send_timeout: Duration::from_secs(60),
             page_max: 10_000,

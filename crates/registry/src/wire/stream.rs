@@ -9,18 +9,20 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, Sleep};
 
+use super::activity::Activity;
 use super::mapping::Mappings;
 
 /// What one sendfile call may send, so that a fast reader does not keep a worker thread for itself.
 const SENDFILE_BYTES_MAX: usize = 4 << 20;
 
 /// An accepted socket.
-pub enum Socket {
+pub(crate) enum Socket {
     /// TCP.
     Tcp(TcpStream),
     /// A Unix socket.
@@ -28,9 +30,12 @@ pub enum Socket {
 }
 
 /// A socket that hyper reads from and writes to.
-pub struct Stream {
+pub(crate) struct Stream {
     socket: Socket,
     mappings: Arc<Mappings>,
+    activity: Arc<Activity>,
+    // What was read before and is to be read again.
+    before: Bytes,
     send_timeout: Duration,
     // Armed while a write waits for the peer; one allocation per connection that ever waits.
     stalled: Option<Pin<Box<Sleep>>>,
@@ -40,12 +45,35 @@ pub struct Stream {
 impl Stream {
     /// Wraps `socket`; a write that makes no progress for `send_timeout` fails.
     pub fn new(socket: Socket, send_timeout: Duration) -> Stream {
-        Stream { socket, mappings: Arc::default(), send_timeout, stalled: None, waiting: false }
+        Stream {
+            socket,
+            mappings: Arc::default(),
+            activity: Arc::default(),
+            before: Bytes::new(),
+            send_timeout,
+            stalled: None,
+            waiting: false,
+        }
     }
 
     /// Returns the mappings that this connection recognises.
     pub fn mappings(&self) -> Arc<Mappings> {
         Arc::clone(&self.mappings)
+    }
+
+    /// Returns what this connection tells of its work.
+    pub fn activity(&self) -> Arc<Activity> {
+        Arc::clone(&self.activity)
+    }
+
+    /// Has `bytes` read again before what comes from the socket.
+    pub fn give_back(&mut self, bytes: Bytes) {
+        self.before = bytes;
+    }
+
+    /// Waits until there is something to read, or the peer is gone.
+    pub async fn readable(&self) -> io::Result<()> {
+        if self.before.is_empty() { self.socket.readable().await } else { Ok(()) }
     }
 
     /// Passes `progress` on, or fails when the peer took nothing for too long.
@@ -166,6 +194,13 @@ impl hyper::rt::Read for Stream {
         context: &mut Context<'_>,
         mut cursor: hyper::rt::ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.before.is_empty() {
+            let before = &mut self.get_mut().before;
+            let part = before.split_to(before.len().min(cursor.remaining()));
+            cursor.put_slice(&part);
+            return Poll::Ready(Ok(()));
+        }
+        self.activity.touch();
         // SAFETY: the bytes go to tokio's ReadBuf as uninitialised, which only initialises; nothing is made uninitialised.
         #[allow(unsafe_code)]
         let filled = unsafe {
@@ -197,6 +232,7 @@ impl hyper::rt::Write for Stream {
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let stream = self.get_mut();
+        stream.activity.set_unflushed(true);
         let progress = stream.poll_send(context, buffers);
         stream.watch(context, progress)
     }
@@ -206,7 +242,8 @@ impl hyper::rt::Write for Stream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // The kernel has every byte that a write took.
+        // The kernel has every byte that a write took, and hyper has none left when it flushes.
+        self.activity.set_unflushed(false);
         Poll::Ready(Ok(()))
     }
 

@@ -155,7 +155,11 @@ async fn futures_join(sent: impl Iterator<Item = impl Future<Output = crate::cli
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_heads_are_closed_and_others_are_served() {
-    let server = Running::with(|config| config.limits.header_timeout = Duration::from_secs(2)).await;
+    let server = Running::with(|config| {
+        config.limits.header_timeout = Duration::from_secs(2);
+        config.limits.idle_timeout = Duration::from_secs(5);
+    })
+    .await;
     let mut slow = Vec::new();
     for number in 0..200 {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
