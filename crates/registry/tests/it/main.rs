@@ -1,8 +1,10 @@
 //! The registry over its sockets, in one process with the test.
 
+mod access;
 mod client;
 mod crash;
 mod gc;
 mod hostile;
 mod protocol;
 mod takeover;
+mod ui;
