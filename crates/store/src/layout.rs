@@ -78,6 +78,21 @@ impl Layout {
         self.root.join("volumes/metadata.db")
     }
 
+    /// Where Docker keeps a directory for each container.
+    pub(crate) fn containers(&self) -> PathBuf {
+        self.root.join("containers")
+    }
+
+    /// What Docker knows about one container.
+    pub(crate) fn container(&self, id: &str) -> PathBuf {
+        self.root.join("containers").join(id).join("config.v2.json")
+    }
+
+    /// Where Docker keeps a directory for each local volume.
+    pub(crate) fn volumes(&self) -> PathBuf {
+        self.root.join("volumes")
+    }
+
     /// Where BuildKit inside dockerd names the layers and directories of its cache.
     pub(crate) fn buildkit_snapshots(&self) -> PathBuf {
         self.root.join("buildkit/snapshots.db")

@@ -7,6 +7,7 @@
 //!
 //! Long work holds leases, short commits take one exclusive lock, and nothing is remembered between two calls.
 
+mod containers;
 mod distribution;
 mod downloads;
 mod durable;
@@ -25,6 +26,7 @@ mod reach;
 mod references;
 mod sweep;
 
+pub use containers::{Container, ContainerState, Volume};
 pub use distribution::{DistributionError, PushCredentials, V2Metadata, parse_v2_metadata};
 pub use downloads::{BlobClaim, ClaimError, Download};
 pub use durable::DiskError;
