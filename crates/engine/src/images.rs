@@ -6,3 +6,4 @@ pub mod history;
 pub mod inspect;
 pub mod list;
 pub mod tag;
+pub mod usage;

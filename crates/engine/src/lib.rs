@@ -4,6 +4,7 @@
 //! Plain values in, plain values out.
 //! Not here: printing, argument parsing, HTTP servers, paths of the store.
 
+pub mod check;
 mod engine;
 pub mod images;
 mod layer_tar;
@@ -14,4 +15,4 @@ pub mod push;
 pub mod remote;
 
 pub use engine::{Engine, Privileges};
-pub use shale_store::OpenError;
+pub use shale_store::{Access, ContainerState, OpenError};

@@ -1,14 +1,19 @@
 //! The commands: each takes plain values, calls the engine, and prints.
 
 pub mod completion;
+mod fsck;
+mod gc;
 mod history;
 mod images;
+mod info;
 mod inspect;
 mod pull;
 mod push;
 mod registry;
+mod system_df;
 mod tag;
 mod tour;
+mod version;
 
 use crate::cli::Command;
 use crate::context::Context;
@@ -48,6 +53,11 @@ pub fn run(context: &Context, command: Command) -> Result<(), Failure> {
             history::run(context, &image, history::Options { format, human, no_trunc, quiet })
         }
         Command::Tag { source, target } => tag::run(context, &source, &target),
+        Command::SystemDf { format, verbose } => system_df::run(context, &format, verbose),
+        Command::Version { format } => version::run(format.as_deref()),
+        Command::Info { format } => info::run(context, format.as_deref()),
+        Command::Fsck { repair, quiet } => fsck::run(context, repair, quiet),
+        Command::Gc { dry_run } => gc::run(context, dry_run),
         Command::Tour => tour::run(),
         Command::Registry(command) => registry::run(context, command),
         Command::Completion { shell, descriptions } => completion::script(shell, descriptions),

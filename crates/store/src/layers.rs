@@ -5,6 +5,7 @@
 
 mod check;
 mod hold;
+mod mend;
 mod publish;
 mod read;
 mod remove;
@@ -19,6 +20,7 @@ use crate::durable::DiskError;
 pub use check::LayerDamage;
 pub(crate) use check::damages;
 pub use hold::{HeldLayer, HoldError};
+pub use mend::MendError;
 pub use publish::{PublishError, PublishedLayers};
 pub(crate) use read::{Index, chains, parse_trimmed, read};
 pub(crate) use remove::{

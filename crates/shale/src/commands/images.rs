@@ -30,7 +30,8 @@ pub fn run(context: &Context, command: &Images) -> Result<(), Failure> {
     Ok(())
 }
 
-fn row(summary: &ImageSummary) -> images::Image {
+/// Returns the row of an image, without what only `system df` counts.
+pub(super) fn row(summary: &ImageSummary) -> images::Image {
     let split = |names: &[String], at: char| {
         names
             .iter()

@@ -32,6 +32,15 @@ impl Store {
         load(&self.layout, &mut Index::new(&self.layout), id, None)
     }
 
+    /// Returns the config of the image `id`, byte for byte, also when its layers are not there; `None` when the store has
+    /// none of that name.
+    ///
+    /// # Errors
+    /// [`ImageError`] when the bytes are not those that the name says, or describe no image.
+    pub fn image_config(&self, id: ImageId) -> Result<Option<Vec<u8>>, ImageError> {
+        Ok(read_content(&self.layout, id)?.map(|content| content.config))
+    }
+
     /// Returns every image that is there, with what is wrong with it if anything is, in the order of their IDs.
     ///
     /// # Errors
