@@ -8,6 +8,8 @@ pub(crate) mod dispatch;
 mod lists;
 pub(crate) mod management;
 mod manifests;
+#[cfg(test)]
+mod mutation_tests;
 pub(crate) mod problem;
 pub(crate) mod query;
 pub(crate) mod range;
