@@ -5,5 +5,7 @@ pub mod find;
 pub mod history;
 pub mod inspect;
 pub mod list;
+pub mod prune;
+pub mod remove;
 pub mod tag;
 pub mod usage;

@@ -4,6 +4,8 @@ pub mod completion;
 mod fsck;
 mod gc;
 mod history;
+mod image_prune;
+mod image_remove;
 mod images;
 mod info;
 mod inspect;
@@ -58,6 +60,8 @@ pub fn run(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Info { format } => info::run(context, format.as_deref()),
         Command::Fsck { repair, quiet } => fsck::run(context, repair, quiet),
         Command::Gc { dry_run } => gc::run(context, dry_run),
+        Command::ImageRemove(command) => image_remove::run(context, &command),
+        Command::ImagePrune { all, force, filters } => image_prune::run(context, all, force, &filters),
         Command::Tour => tour::run(),
         Command::Registry(command) => registry::run(context, command),
         Command::Completion { shell, descriptions } => completion::script(shell, descriptions),

@@ -1,0 +1,14 @@
+//! Any text as a name. What parses prints, and parses again to the same.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use shale_oci::{Digest, Platform, Reference};
+
+fuzz_target!(|text: &str| {
+    let _ = text.parse::<Digest>();
+    let _ = text.parse::<Platform>();
+    if let Ok(reference) = Reference::parse(text) {
+        assert_eq!(Reference::parse(&reference.to_string()).as_ref(), Ok(&reference));
+        assert_eq!(Reference::parse(&reference.familiar()).as_ref(), Ok(&reference));
+    }
+});
