@@ -4,6 +4,7 @@
 //! Plain values in, plain values out.
 //! Not here: printing, argument parsing, HTTP servers, paths of the store.
 
+pub mod archive;
 pub mod check;
 mod engine;
 pub mod images;

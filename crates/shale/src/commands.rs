@@ -7,11 +7,14 @@ mod history;
 mod image_prune;
 mod image_remove;
 mod images;
+mod import;
 mod info;
 mod inspect;
+mod load;
 mod pull;
 mod push;
 mod registry;
+mod save;
 mod system_df;
 mod tag;
 mod tour;
@@ -64,6 +67,9 @@ pub fn run(context: &Context, command: Command) -> Result<(), Failure> {
         Command::ImagePrune { all, force, filters } => image_prune::run(context, all, force, &filters),
         Command::Tour => tour::run(),
         Command::Registry(command) => registry::run(context, command),
+        Command::Save(save) => save::run(context, &save),
+        Command::Load(load) => load::run(context, &load),
+        Command::Import(import) => import::run(context, &import),
         Command::Completion { shell, descriptions } => completion::script(shell, descriptions),
         _ => Err(anyhow::anyhow!("not built yet").into()),
     }

@@ -1,0 +1,361 @@
+//! From an archive to images in the store.
+
+mod docker;
+mod layer;
+mod oci;
+
+use std::collections::{HashMap, HashSet};
+
+use shale_oci::{
+    ChainId, ConfigError, DiffId, Digest, DocumentError, ImageConfig, ImageId, Platform, Reference,
+    ReferenceError, VerifyError,
+};
+use shale_store::{
+    DiskError, FinishedLayer, HeldLayer, HoldError, ImageMetadataError, LAYERS_MAX, Name, PublishError,
+    PublishedLayers, PutImage, PutImageError, ReferenceChange, References, ReferencesError,
+};
+
+pub use super::members::Input;
+use super::members::{Content, Links, Members, MembersError};
+use crate::Engine;
+use crate::progress::Progress;
+pub use layer::LoadLayerError;
+
+/// A manifest of an archive with thousands of images is still shorter.
+const MANIFEST_BYTES_MAX: u64 = 16 << 20;
+
+/// An image that was loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// The image.
+    pub image: ImageId,
+    /// The names that the archive gives it, in its order; they are set.
+    pub names: Vec<LoadedName>,
+}
+
+/// A name that was set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoadedName {
+    /// The name.
+    pub reference: Reference,
+    /// Another image that had the name before.
+    pub replaced: Option<ImageId>,
+}
+
+/// Why nothing was loaded; nothing was stored, unless the disk failed at the very end.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The archive, or a member of it, cannot be read.
+    #[error(transparent)]
+    Members(#[from] MembersError),
+    /// Neither `manifest.json` nor an OCI layout.
+    #[error("invalid archive: does not contain a manifest.json or an index.json")]
+    NoManifest,
+    /// The form that docker wrote before version 1.10.
+    #[error(
+        "invalid archive: does not contain a manifest.json; archives of docker 1.9 and older are not supported, save the image again with a current docker"
+    )]
+    Legacy,
+    /// `manifest.json` is not what docker writes.
+    #[error("invalid manifest.json")]
+    Manifest(#[source] serde_json::Error),
+    /// The archive names no image, or none for the platform that was asked for.
+    #[error("the archive has no image")]
+    NoImage,
+    /// The archive has images, but none for the platform.
+    #[error("the archive has no image for the platform {0}")]
+    NoMatchingPlatform(Platform),
+    /// Config and manifest disagree. The message is Docker's.
+    #[error("invalid manifest, layers length mismatch: expected {config}, got {manifest}")]
+    LayerCount {
+        /// Diff IDs in the config.
+        config: usize,
+        /// Layers in the manifest.
+        manifest: usize,
+    },
+    /// More layers than the store takes.
+    #[error("max depth exceeded: the image has {0} layers, at most {LAYERS_MAX} are possible")]
+    TooManyLayers(usize),
+    /// The config describes no image.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An image for another operating system. The message is Docker's.
+    #[error("cannot load {0} image on linux")]
+    OperatingSystem(String),
+    /// A name that is none, or has no tag. The message is Docker's.
+    #[error("invalid tag {text:?}")]
+    Tag {
+        /// What stands in the archive.
+        text: String,
+        /// Why, where the grammar was broken.
+        source: Option<ReferenceError>,
+    },
+    /// An index or a manifest is not valid.
+    #[error("invalid document {digest}")]
+    Document {
+        /// Its digest.
+        digest: Digest,
+        /// Why.
+        source: DocumentError,
+    },
+    /// The bytes of a blob are not those of its name.
+    #[error("blob {digest} is damaged")]
+    Blob {
+        /// Its name.
+        digest: Digest,
+        /// Why.
+        source: VerifyError,
+    },
+    /// An index that leads to an index, and so on.
+    #[error("the index leads through too many others")]
+    TooDeep,
+    /// A layer is wrong.
+    #[error(transparent)]
+    Layer(#[from] LoadLayerError),
+    /// A layer that is here could not be looked at.
+    #[error(transparent)]
+    Hold(#[from] HoldError),
+    /// The layers could not be published.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// The config or the names could not be written.
+    #[error(transparent)]
+    PutImage(#[from] PutImageError),
+    /// The parent could not be noted.
+    #[error(transparent)]
+    Metadata(#[from] ImageMetadataError),
+    /// The names could not be read.
+    #[error(transparent)]
+    References(#[from] ReferencesError),
+    /// The disk failed.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+}
+
+/// An image that the archive describes, checked as far as that goes without its layers.
+struct PlannedImage {
+    config_bytes: Vec<u8>,
+    config: ImageConfig,
+    id: ImageId,
+    names: Vec<Reference>,
+    /// Where the archive says that the image was built upon another one.
+    parent: Option<ImageId>,
+    layers: Vec<PlannedLayer>,
+}
+
+/// A layer and where it stands in the archive.
+#[derive(Debug, Clone)]
+struct PlannedLayer {
+    diff_id: DiffId,
+    chain_id: ChainId,
+    member: String,
+    links: Links,
+    /// What the member must be, in an OCI layout.
+    blob: Option<Digest>,
+}
+
+/// Keeps a layer, and those below it, from being deleted until the images are written.
+#[allow(dead_code)] // Held for their drops.
+enum Hold {
+    Found(HeldLayer),
+    Published(PublishedLayers),
+}
+
+impl Engine {
+    /// Loads all images of an archive: as docker saves them, or an OCI layout. Blocks.
+    ///
+    /// Layers that the store has are not read. All others are unpacked and checked before the first one is published;
+    /// configs and names follow when all layers of all images are there. With a `platform` only images for it count;
+    /// without one an index is resolved for this machine.
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    ///
+    /// Source: moby `image/tarexport/load.go` at v28.5.2.
+    pub fn load(
+        &self,
+        input: Input,
+        platform: Option<&Platform>,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Loaded>, LoadError> {
+        let members = Members::open(input, self.store.root())?;
+        let images = plan(&members, platform)?;
+        let (held, mut holds) = self.hold_sound_stacks(&images)?;
+        let missing = missing_layers(&images, &held);
+        let contents = missing
+            .iter()
+            .map(|layer| members.find(&layer.member, layer.links))
+            .collect::<Result<Vec<Content>, _>>()?;
+        let mut finished: HashMap<ChainId, FinishedLayer> = self
+            .unpack_members(&missing, contents, progress)?
+            .into_iter()
+            .zip(&missing)
+            .map(|(unpacked, layer)| (layer.chain_id, unpacked))
+            .collect();
+        for image in &images {
+            holds.extend(self.publish_image_layers(image, &mut finished)?);
+        }
+        let before = self.store.references()?;
+        let loaded = images.iter().map(|image| self.put_loaded(image, &before)).collect::<Result<_, _>>()?;
+        self.set_parents(&images)?;
+        Ok(loaded)
+    }
+
+    /// Holds, for each image, the longest sound stack of its layers that the store has.
+    fn hold_sound_stacks(&self, images: &[PlannedImage]) -> Result<(HashSet<ChainId>, Vec<Hold>), HoldError> {
+        let mut held = HashSet::new();
+        let mut holds = Vec::new();
+        for image in images {
+            let mut top = None;
+            for layer in &image.layers {
+                match self.store.hold_layer(layer.chain_id) {
+                    Ok(Some(found)) => top = Some(found),
+                    Ok(None) => break,
+                    Err(error) if error.is_damage() => {
+                        tracing::warn!(layer = %layer.chain_id, %error, "a damaged layer is loaded again");
+                        break;
+                    }
+                    Err(error) => return Err(error),
+                }
+                held.insert(layer.chain_id);
+            }
+            // What holds a layer holds those below it.
+            holds.extend(top.map(Hold::Found));
+        }
+        Ok((held, holds))
+    }
+
+    fn publish_image_layers(
+        &self,
+        image: &PlannedImage,
+        finished: &mut HashMap<ChainId, FinishedLayer>,
+    ) -> Result<Option<Hold>, PublishError> {
+        let known = image.layers.iter().take_while(|layer| !finished.contains_key(&layer.chain_id)).count();
+        let new: Vec<FinishedLayer> =
+            image.layers[known..].iter().filter_map(|layer| finished.remove(&layer.chain_id)).collect();
+        if new.is_empty() {
+            return Ok(None);
+        }
+        let base = known.checked_sub(1).map(|below| image.layers[below].chain_id);
+        Ok(Some(Hold::Published(self.store.publish_layers(base, new)?)))
+    }
+
+    fn put_loaded(&self, image: &PlannedImage, before: &References) -> Result<Loaded, LoadError> {
+        let keys: Vec<String> = image.names.iter().map(Reference::familiar).collect();
+        let changes: Vec<ReferenceChange<'_>> = image
+            .names
+            .iter()
+            .zip(&keys)
+            .map(|(name, key)| ReferenceChange::Tag {
+                name: Name { repository: name.repository.familiar(), key },
+                image: image.id,
+            })
+            .collect();
+        self.store.put_named_image(&image.config_bytes, PutImage::default(), &changes)?;
+        let names = image.names.iter().zip(&keys).map(|(reference, key)| {
+            let replaced = before.image(reference.repository.familiar(), key);
+            LoadedName {
+                reference: reference.clone(),
+                replaced: replaced.filter(|replaced| *replaced != image.id),
+            }
+        });
+        Ok(Loaded { image: image.id, names: names.collect() })
+    }
+
+    /// Notes which image was built upon which, where both are in the archive and their histories say so too.
+    fn set_parents(&self, images: &[PlannedImage]) -> Result<(), ImageMetadataError> {
+        for image in images {
+            let parent = image.parent.filter(|parent| *parent != image.id);
+            let Some(parent) = parent.and_then(|parent| images.iter().find(|other| other.id == parent))
+            else {
+                continue;
+            };
+            if is_one_step(&parent.config, &image.config) {
+                self.store.set_parent(image.id, Some(parent.id))?;
+            } else {
+                tracing::warn!(image = %image.id, parent = %parent.id, "the archive names a wrong parent");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether `child` was built upon `parent` by one step.
+///
+/// Source: moby `image/tarexport/load.go`, `checkValidParent`, at v20.10.24.
+fn is_one_step(parent: &ImageConfig, child: &ImageConfig) -> bool {
+    if parent.history.is_empty() && child.history.is_empty() {
+        return true;
+    }
+    child.history.len() == parent.history.len() + 1 && child.history.starts_with(&parent.history)
+}
+
+fn plan(members: &Members, platform: Option<&Platform>) -> Result<Vec<PlannedImage>, LoadError> {
+    let mut images = if members.has("manifest.json") {
+        docker::plan(members)?
+    } else if members.has("index.json") {
+        oci::plan(members, platform)?
+    } else if members.has("repositories") {
+        return Err(LoadError::Legacy);
+    } else {
+        return Err(LoadError::NoManifest);
+    };
+    if images.is_empty() {
+        return Err(LoadError::NoImage);
+    }
+    if let Some(wanted) = platform {
+        images.retain(|image| wanted.choose([Some(&image.config.platform())].into_iter()).is_some());
+        if images.is_empty() {
+            return Err(LoadError::NoMatchingPlatform(wanted.clone()));
+        }
+    }
+    Ok(images)
+}
+
+/// Returns each layer that is not held once, those of the first image first.
+fn missing_layers(images: &[PlannedImage], held: &HashSet<ChainId>) -> Vec<PlannedLayer> {
+    let mut seen = held.clone();
+    let layers = images.iter().flat_map(|image| &image.layers);
+    layers.filter(|layer| seen.insert(layer.chain_id)).cloned().collect()
+}
+
+/// Checks a config and pairs its diff IDs with the members of the manifest.
+fn plan_image(
+    config_bytes: Vec<u8>,
+    id: ImageId,
+    members: impl ExactSizeIterator<Item = (String, Links, Option<Digest>)>,
+) -> Result<PlannedImage, LoadError> {
+    let config = ImageConfig::parse(&config_bytes)?;
+    if config.os_or_linux() != "linux" {
+        return Err(LoadError::OperatingSystem(config.os));
+    }
+    let diff_ids = &config.rootfs.diff_ids;
+    if diff_ids.len() != members.len() {
+        return Err(LoadError::LayerCount { config: diff_ids.len(), manifest: members.len() });
+    }
+    if diff_ids.len() > LAYERS_MAX {
+        return Err(LoadError::TooManyLayers(diff_ids.len()));
+    }
+    let layers = ChainId::stack(diff_ids)
+        .into_iter()
+        .zip(diff_ids)
+        .zip(members)
+        .map(|((chain_id, diff_id), (member, links, blob))| PlannedLayer {
+            diff_id: *diff_id,
+            chain_id,
+            member,
+            links,
+            blob,
+        })
+        .collect();
+    Ok(PlannedImage { config_bytes, config, id, names: Vec::new(), parent: None, layers })
+}
+
+/// Reads a name to give, which must have a tag and no digest.
+fn parse_name(text: &str) -> Result<Reference, LoadError> {
+    let invalid = |source| LoadError::Tag { text: text.to_owned(), source };
+    let reference = Reference::parse(text).map_err(|error| invalid(Some(error)))?;
+    let is_tagged = reference.tag.is_some() && reference.digest.is_none();
+    // A repository of this name would be taken for a digest.
+    if is_tagged && reference.repository.familiar() != "sha256" { Ok(reference) } else { Err(invalid(None)) }
+}
