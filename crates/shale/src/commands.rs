@@ -11,10 +11,14 @@ mod import;
 mod info;
 mod inspect;
 mod load;
+mod login;
+mod logout;
+mod manifest_inspect;
 mod pull;
 mod push;
 mod registry;
 mod save;
+mod search;
 mod system_df;
 mod tag;
 mod tour;
@@ -70,6 +74,10 @@ pub fn run(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Save(save) => save::run(context, &save),
         Command::Load(load) => load::run(context, &load),
         Command::Import(import) => import::run(context, &import),
+        Command::ManifestInspect(inspect) => manifest_inspect::run(context, &inspect),
+        Command::Search(search) => search::run(context, &search),
+        Command::Login(login) => login::run(context, &login),
+        Command::Logout { server } => logout::run(context, server.as_deref()),
         Command::Completion { shell, descriptions } => completion::script(shell, descriptions),
         _ => Err(anyhow::anyhow!("not built yet").into()),
     }
