@@ -28,6 +28,7 @@ use crate::open::{OpenRegistryError, OpenRoot};
 use crate::registry::Registry;
 use crate::wire::activity::{Activity, Busy};
 use crate::wire::listen::{self, Listener};
+use crate::wire::memory;
 use crate::wire::stream::{Socket, Stream};
 use crate::wire::tls::{self, Certificate, TlsError};
 
@@ -150,6 +151,7 @@ impl Server {
             tasks.spawn(accepting.run(listener));
         }
         tasks.spawn(collect_often(Arc::clone(&registry), self.config.clone(), self.root.taken_over));
+        tasks.spawn(memory::give_back_often());
         if let Some((_, certificate)) = self.tls {
             tasks.spawn(async move {
                 loop {
@@ -312,6 +314,7 @@ impl Connection {
             stream = parts.io;
             half_head = (!parts.read_buf.is_empty()).then(|| activity.requests());
             stream.give_back(parts.read_buf);
+            memory::parked();
             tokio::select! {
                 readable = tokio::time::timeout(self.limits.idle_timeout, stream.readable()) => {
                     if !matches!(readable, Ok(Ok(()))) {

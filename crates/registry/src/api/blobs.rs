@@ -13,6 +13,7 @@ use super::range::{self, Requested};
 use super::receive::{blob_problem, metadata_problem};
 use crate::blobs::small::SMALL_BYTES_MAX;
 use crate::name::RepositoryName;
+use crate::notifications::Event;
 use crate::wire::file_body::FileBody;
 
 /// The header that tells the digest of what is answered.
@@ -26,7 +27,10 @@ pub(super) async fn get(call: &Call, repository: &RepositoryName, digest: Digest
         return Err(Problem::BlobUnknown(digest));
     }
     let held = registry.metadata.find_blob(repository, digest).await.map_err(metadata_problem)?;
-    let size_bytes = held.ok_or(Problem::BlobUnknown(digest))?;
+    let Some(size_bytes) = held else {
+        registry.promises.withdraw(repository.as_str(), digest);
+        return Err(Problem::BlobUnknown(digest));
+    };
     let mut answer = Answer::new(Body::Empty);
     let headers = answer.headers_mut();
     let digest_text = describe(headers, digest);
@@ -38,9 +42,11 @@ pub(super) async fn get(call: &Call, repository: &RepositoryName, digest: Digest
         return Ok(answer);
     }
     // An If-Range that names other bytes asks for all of them.
-    let wanted = call.header(header::RANGE).filter(|_| match call.header(header::IF_RANGE) {
-        Some(condition) => matches_etag(Some(condition), &digest_text),
-        None => true,
+    let wanted = call.header(header::RANGE).filter(|_| !call.is_head()).filter(|_| {
+        match call.header(header::IF_RANGE) {
+            Some(condition) => matches_etag(Some(condition), &digest_text),
+            None => true,
+        }
     });
     let (first, end) = match wanted.map_or(Requested::Whole, |wanted| range::parse_range(wanted, size_bytes))
     {
@@ -54,8 +60,12 @@ pub(super) async fn get(call: &Call, repository: &RepositoryName, digest: Digest
         }
     };
     answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(end - first));
-    if !call.is_head() && end > first {
-        *answer.body_mut() = body(call, digest, size_bytes, first, end).await?;
+    if !call.is_head() {
+        if end > first {
+            *answer.body_mut() = body(call, digest, size_bytes, first, end).await?;
+        }
+        let (action, media_type, tag, from_repository) = ("pull", "application/octet-stream", None, None);
+        call.tell(Event { action, repository, digest, media_type, size_bytes, tag, from_repository }).await;
     }
     Ok(answer)
 }

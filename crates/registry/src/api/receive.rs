@@ -17,6 +17,8 @@ const COLLECTED_BYTES: usize = 32 << 20;
 /// The batch of one upload among many, and of one that is nearly alone.
 const BATCH_BYTES_MIN: usize = 128 << 10;
 const BATCH_BYTES_MAX: usize = 1 << 20;
+/// How much of a body that is refused is read all the same.
+const DRAINED_BYTES_MAX: usize = 64 << 20;
 /// Bodies up to this size are read without asking the manifest budget.
 const FREE_BYTES: usize = 64 << 10;
 
@@ -77,6 +79,17 @@ pub(super) async fn into_upload(
     ended.map(|()| total)
 }
 
+/// Reads and forgets what a client still sends, up to a bound: a connection that is closed on unread bytes is reset, and
+/// the client may never see why.
+async fn drain(registry: &Registry, body: &mut Incoming) {
+    let mut drained = 0;
+    while drained < DRAINED_BYTES_MAX
+        && let Ok(Some(bytes)) = next(body, registry.limits.body_timeout).await
+    {
+        drained += bytes.len();
+    }
+}
+
 /// One of the uploads that receive bytes right now.
 struct Receiving<'a>(&'a AtomicUsize);
 
@@ -106,12 +119,15 @@ pub(super) async fn manifest(registry: &Registry, mut body: Incoming) -> Result<
     let too_large = || Problem::ManifestTooLarge { limit_bytes };
     let announced = body.size_hint().exact();
     if announced.is_some_and(|announced| announced > limit_bytes as u64) {
+        drain(registry, &mut body).await;
         return Err(too_large());
     }
     let mut collected = Vec::new();
     let mut budget = None;
     while let Some(bytes) = next(&mut body, registry.limits.body_timeout).await? {
         if collected.len() + bytes.len() > limit_bytes {
+            drop((collected, budget));
+            drain(registry, &mut body).await;
             return Err(too_large());
         }
         if budget.is_none() && collected.len() + bytes.len() > FREE_BYTES {

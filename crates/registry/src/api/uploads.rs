@@ -156,10 +156,11 @@ pub(super) async fn append(
     let mut session = session.lock().await;
     let mut writer = open(&call.registry, id, &mut session).await?;
     let taken = take_in(call, repository, id, &mut writer, body).await;
-    let paused = writer.pause().await.map_err(blob_problem)?;
-    let received = paused.received();
-    session.paused = Some(paused);
+    let paused = writer.pause().await;
+    // The first failure is the one to tell; after one of the disk nothing is known, and the bytes are hashed again.
+    session.paused = paused.as_ref().ok().cloned();
     taken?;
+    let received = paused.map_err(blob_problem)?.received();
     call.registry.touch_upload(id, &session).await.map_err(metadata_problem)?;
     Ok(progress(StatusCode::ACCEPTED, repository, id, received))
 }
@@ -181,7 +182,7 @@ pub(super) async fn finish(
     let mut session = session.lock().await;
     let mut writer = open(&call.registry, id, &mut session).await?;
     if let Err(problem) = take_in(call, repository, id, &mut writer, body).await {
-        session.paused = Some(writer.pause().await.map_err(blob_problem)?);
+        session.paused = writer.pause().await.ok();
         return Err(problem);
     }
     match call.registry.commit_blob(repository, writer, digest).await {

@@ -210,19 +210,22 @@ impl BlobStore for FileBlobStore {
         })
     }
 
-    fn remove(&self, digest: Digest) -> Pending<'_, Result<u64, BlobError>> {
-        let directory = self.blob_directory(digest);
+    fn remove(&self, digests: Vec<Digest>) -> Pending<'_, Result<u64, BlobError>> {
+        let directories: Vec<PathBuf> =
+            digests.into_iter().map(|digest| self.blob_directory(digest)).collect();
         Box::pin(blocking(move || {
-            let path = directory.join("data");
-            let freed = fs::metadata(&path).map_or(0, |metadata| metadata.len());
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(BlobError::io("remove a blob")(error));
+            let mut freed = 0;
+            for directory in directories {
+                let path = directory.join("data");
+                let size_bytes = fs::metadata(&path).map_or(0, |metadata| metadata.len());
+                match fs::remove_file(&path) {
+                    Ok(()) => freed += size_bytes,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(BlobError::io("remove a blob")(error)),
                 }
-                _ => {}
+                // A directory that holds something else stays; that is not ours to remove.
+                let _ = fs::remove_dir(&directory);
             }
-            // A directory that holds something else stays; that is not ours to remove.
-            let _ = fs::remove_dir(&directory);
             Ok(freed)
         }))
     }

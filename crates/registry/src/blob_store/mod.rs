@@ -53,8 +53,8 @@ pub trait BlobStore: Send + Sync {
     /// [`BlobError::WrongDigest`] when the bytes have another one; the upload stays as it is.
     fn publish(&self, writer: BlobWriter, digest: Digest) -> Pending<'_, Result<u64, PublishError>>;
 
-    /// Removes a published blob; one that does not exist is no error. Returns the bytes freed.
-    fn remove(&self, digest: Digest) -> Pending<'_, Result<u64, BlobError>>;
+    /// Removes published blobs; one that does not exist is no error. Returns the bytes freed.
+    fn remove(&self, digests: Vec<Digest>) -> Pending<'_, Result<u64, BlobError>>;
 
     /// Returns the published blobs whose hexadecimal digest begins with `prefix`, each with its size.
     fn list(&self, algorithm: Algorithm, prefix: u8) -> Pending<'_, Result<Vec<(Digest, u64)>, BlobError>>;

@@ -39,6 +39,11 @@ impl Promises {
         true
     }
 
+    /// Takes back a promise of a blob that turned out not to be here, so that strangers' guesses leave nothing behind.
+    pub(crate) fn withdraw(&self, repository: &str, digest: Digest) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).made.remove(&(repository.into(), digest));
+    }
+
     /// Condemns the link unless it was promised within `grace`; returns whether it may be cut.
     pub(crate) fn condemn(&self, repository: &str, digest: Digest, now: Instant, grace: Duration) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

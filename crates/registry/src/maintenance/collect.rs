@@ -4,6 +4,7 @@
 //! holds, files that the metadata does not know, uploads that were left. A blob is forgotten in the metadata first and
 //! removed from the store after, under the lock of its digest, so a push of the same bytes comes before or after, not between.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -134,10 +135,9 @@ async fn remove_unheld(registry: &Registry, collected: &mut Collected) -> Result
             .filter_map(|digest| Some((digest, registry.locks.try_lock(digest)?)))
             .collect();
         let digests = locked.iter().map(|(digest, _)| *digest).collect();
-        for digest in registry.metadata.forget_blobs(digests).await? {
-            collected.bytes += registry.blobs.remove(digest).await?;
-            collected.blobs += 1;
-        }
+        let forgotten = registry.metadata.forget_blobs(digests).await?;
+        collected.blobs += forgotten.len() as u64;
+        collected.bytes += registry.blobs.remove(forgotten).await?;
     }
 }
 
@@ -167,16 +167,21 @@ async fn remove_orphans(registry: &Registry, collected: &mut Collected) -> Resul
             if digests.is_empty() {
                 continue;
             }
-            let known: std::collections::HashSet<_> =
+            let known: HashSet<_> =
                 registry.metadata.known_blobs(digests.clone()).await?.into_iter().collect();
-            for digest in digests.into_iter().filter(|digest| !known.contains(digest)) {
-                let Some(_lock) = registry.locks.try_lock(digest) else { continue };
-                // Under the lock the answer holds: whoever publishes this blob notes it before the lock is free.
-                if registry.metadata.known_blobs(vec![digest]).await?.is_empty() {
-                    collected.bytes += registry.blobs.remove(digest).await?;
-                    collected.blobs += 1;
-                }
+            let unknown = digests.into_iter().filter(|digest| !known.contains(digest));
+            let locked: Vec<_> =
+                unknown.filter_map(|digest| Some((digest, registry.locks.try_lock(digest)?))).collect();
+            if locked.is_empty() {
+                continue;
             }
+            // Under the locks the answer holds: whoever publishes a blob notes it before its lock is free.
+            let asked = locked.iter().map(|(digest, _)| *digest).collect();
+            let known: HashSet<_> = registry.metadata.known_blobs(asked).await?.into_iter().collect();
+            let orphans: Vec<Digest> =
+                locked.iter().map(|(digest, _)| *digest).filter(|digest| !known.contains(digest)).collect();
+            collected.blobs += orphans.len() as u64;
+            collected.bytes += registry.blobs.remove(orphans).await?;
         }
     }
     Ok(())

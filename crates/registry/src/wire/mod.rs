@@ -4,5 +4,6 @@ pub(crate) mod activity;
 pub(crate) mod file_body;
 pub(crate) mod listen;
 pub(crate) mod mapping;
+pub(crate) mod memory;
 pub(crate) mod stream;
 pub mod tls;
