@@ -116,6 +116,9 @@ pub(super) async fn delete(
     if !held {
         return Err(Problem::BlobUnknown(digest));
     }
+    let (action, media_type, size_bytes) = ("delete", "application/octet-stream", 0);
+    let (tag, from_repository) = (None, None);
+    call.tell(Event { action, repository, digest, media_type, size_bytes, tag, from_repository }).await;
     let mut answer = Answer::new(Body::Empty);
     *answer.status_mut() = StatusCode::ACCEPTED;
     answer.headers_mut().insert(CONTENT_DIGEST, digest_header(digest));

@@ -213,15 +213,20 @@ pub(super) async fn delete(
     reference: Reference,
 ) -> Result<Answer, Problem> {
     let metadata = &call.registry.metadata;
-    let existed = match &reference {
+    let deleted = match &reference {
         Reference::Digest(digest) => {
-            metadata.delete_manifest(repository, *digest).await.map(|tags| tags.is_some())
+            metadata.delete_manifest(repository, *digest).await.map(|tags| tags.map(|_| *digest))
         }
-        Reference::Tag(tag) => metadata.delete_tag(repository, tag).await.map(|digest| digest.is_some()),
+        Reference::Tag(tag) => metadata.delete_tag(repository, tag).await,
     };
-    if !existed.map_err(metadata_problem)? {
-        return Err(Problem::ManifestUnknown(reference.to_string()));
-    }
+    let digest = deleted.map_err(metadata_problem)?;
+    let digest = digest.ok_or_else(|| Problem::ManifestUnknown(reference.to_string()))?;
+    let tag = match &reference {
+        Reference::Tag(tag) => Some(tag.as_str()),
+        Reference::Digest(_) => None,
+    };
+    let (action, media_type, size_bytes, from_repository) = ("delete", "", 0, None);
+    call.tell(Event { action, repository, digest, media_type, size_bytes, tag, from_repository }).await;
     let mut answer = Answer::new(Body::Empty);
     *answer.status_mut() = StatusCode::ACCEPTED;
     Ok(answer)

@@ -4,6 +4,8 @@
 //! path, so object storage can take the place of files.
 //! Not here: which repository holds which blob, HTTP.
 
+#[cfg(test)]
+mod contract;
 mod files;
 
 use std::fs::File;

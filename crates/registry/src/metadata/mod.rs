@@ -5,6 +5,8 @@
 //! Not here: blob bytes, file paths, HTTP.
 
 mod cache;
+#[cfg(test)]
+mod contract;
 pub mod sqlite;
 
 use std::pin::Pin;

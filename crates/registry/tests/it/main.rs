@@ -3,6 +3,7 @@
 mod access;
 mod client;
 mod crash;
+mod events;
 mod gc;
 mod hostile;
 mod protocol;

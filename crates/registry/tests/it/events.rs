@@ -1,0 +1,102 @@
+//! Webhooks: what is sent, and that it is sent until it is taken.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use crate::client::Running;
+
+/// Takes events at a free port, refusing the first one once; what was posted comes out in order.
+async fn listen() -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/events", listener.local_addr().unwrap());
+    let taken = Arc::new(Mutex::new(Vec::new()));
+    let posted = Arc::clone(&taken);
+    tokio::spawn(async move {
+        let mut refused = false;
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = Vec::new();
+            let mut buffer = [0; 4096];
+            let text = loop {
+                let read = stream.read(&mut buffer).await.unwrap();
+                request.extend(&buffer[..read]);
+                let text = String::from_utf8_lossy(&request).into_owned();
+                if let Some((head, body)) = text.split_once("\r\n\r\n") {
+                    let length = head.to_ascii_lowercase();
+                    let length = length
+                        .split("content-length: ")
+                        .nth(1)
+                        .unwrap()
+                        .split("\r\n")
+                        .next()
+                        .unwrap()
+                        .to_owned();
+                    if body.len() >= length.parse::<usize>().unwrap() {
+                        break text;
+                    }
+                }
+            };
+            let status = if refused { "200 OK" } else { "503 Busy" };
+            if refused {
+                posted.lock().unwrap().push(text);
+            }
+            refused = true;
+            let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    (url, taken)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_come_in_order_after_a_refusal_and_a_restart() {
+    let (url, taken) = listen().await;
+    let endpoint = move |config: &mut shale_registry::Config| {
+        let endpoint = format!(
+            "name = \"a\"\nurl = \"{url}\"\nbackoff = \"1s\"\nignore_media_types = [\"application/octet-stream\"]\n[headers]\nX-Key = \"k\""
+        );
+        config.notifications = vec![toml::from_str(&endpoint).unwrap()];
+    };
+    let server = Running::with(endpoint.clone()).await;
+    let digest = server.push_image("team/app", "v1", b"layer").await;
+    // Nothing was taken yet, or only just: what waits is there after the restart.
+    let server = Running::at(server.stop().await, endpoint).await;
+    server.get("/v2/team/app/manifests/v1").await.is(200);
+    server.send("DELETE", "/v2/team/app/manifests/v1", &[], b"").await.is(202);
+    for _ in 0..200 {
+        if taken.lock().unwrap().len() == 3 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let posted = taken.lock().unwrap().clone();
+    let events: Vec<serde_json::Value> = posted
+        .iter()
+        .map(|text| {
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            let head = head.to_ascii_lowercase();
+            assert!(
+                head.contains("content-type: application/vnd.docker.distribution.events.v2+json"),
+                "{head}"
+            );
+            assert!(head.contains("x-key: k"), "{head}");
+            serde_json::from_str::<serde_json::Value>(body).unwrap()["events"][0].clone()
+        })
+        .collect();
+    let actions: Vec<_> = events.iter().map(|event| event["action"].as_str().unwrap()).collect();
+    assert_eq!(actions, ["push", "pull", "delete"]);
+    for event in &events {
+        assert_eq!(event["target"]["repository"], "team/app");
+        assert_eq!(event["target"]["digest"], digest.as_str());
+        assert_eq!(event["target"]["tag"], "v1");
+        assert!(
+            event["id"].is_string()
+                && event["timestamp"].is_string()
+                && event["request"]["method"].is_string()
+        );
+    }
+    assert_eq!(events[0]["request"]["method"], "PUT");
+    server.stop().await;
+}
