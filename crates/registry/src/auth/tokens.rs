@@ -378,4 +378,71 @@ mod tests {
             assert!(authority.verify(bad).is_err(), "{bad}");
         }
     }
+
+    fn sign(key: &EncodingKey, header: &Header, change: impl FnOnce(&mut serde_json::Value)) -> String {
+        let now = unix_now();
+        let mut claims = serde_json::json!({
+            "iss": "issuer", "sub": "ann", "aud": "registry.example", "exp": now + 300, "nbf": now, "iat": now,
+            "access": [{"type": "repository", "name": "a/b", "actions": ["pull"]}],
+        });
+        change(&mut claims);
+        encode(header, &claims, key).unwrap()
+    }
+
+    #[test]
+    fn tokens_of_another_server_need_its_key_and_our_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        let certificate =
+            rcgen::CertificateParams::new(vec!["auth".to_owned()]).unwrap().self_signed(&pair).unwrap();
+        let path = directory.path().join("bundle.pem");
+        // A bare public key before the certificate: every key of the bundle counts.
+        fs::write(&path, format!("{}\n{}", pair.public_key_pem(), certificate.pem())).unwrap();
+        let server = TokenServer {
+            realm: "https://auth.example/token".to_owned(),
+            service: "registry.example".to_owned(),
+            issuer: "issuer".to_owned(),
+            certificates: Some(path.clone()),
+            jwks: None,
+        };
+        let external = ExternalAuthority::open(&server).unwrap();
+        let key = EncodingKey::from_ec_pem(pair.serialize_pem().as_bytes()).unwrap();
+        let other = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        let other = EncodingKey::from_ec_pem(other.serialize_pem().as_bytes()).unwrap();
+        let header = Header::new(Algorithm::ES256);
+        let named = Header { kid: Some("../../etc/passwd".to_owned()), ..header.clone() };
+        let list =
+            |claims: &mut serde_json::Value| claims["aud"] = serde_json::json!(["x", "registry.example"]);
+        for good in [sign(&key, &header, |_| {}), sign(&key, &named, |_| {}), sign(&key, &header, list)] {
+            let claims = external.verify(&good).unwrap();
+            assert!(claims.subject == "ann" && claims.grants[0].covers("a/b", Action::Pull));
+        }
+        let past = unix_now() - 3600;
+        let set = |key: &'static str, value: serde_json::Value| {
+            move |claims: &mut serde_json::Value| claims[key] = value
+        };
+        let without = |key: &'static str| {
+            move |claims: &mut serde_json::Value| {
+                claims.as_object_mut().unwrap().remove(key);
+            }
+        };
+        let public = fs::read(&path).unwrap();
+        let symmetric = EncodingKey::from_secret(&public);
+        for (why, bad) in [
+            ("another key", sign(&other, &header, |_| {})),
+            ("the public key as a secret", sign(&symmetric, &Header::new(Algorithm::HS256), |_| {})),
+            ("for another", sign(&key, &header, set("aud", "other".into()))),
+            ("for a part of our name", sign(&key, &header, set("aud", "registry".into()))),
+            ("for nobody", sign(&key, &header, without("aud"))),
+            ("from another", sign(&key, &header, set("iss", "other".into()))),
+            ("from nobody", sign(&key, &header, without("iss"))),
+            ("no more good", sign(&key, &header, set("exp", past.into()))),
+            ("good for ever", sign(&key, &header, without("exp"))),
+            ("not yet good", sign(&key, &header, set("nbf", (unix_now() + 3600).into()))),
+            ("access is a text", sign(&key, &header, set("access", "all".into()))),
+            ("too large", sign(&key, &header, set("x", "x".repeat(TOKEN_BYTES_MAX).into()))),
+        ] {
+            assert_eq!(external.verify(&bad), Err(TokenError::Invalid), "{why}");
+        }
+    }
 }

@@ -309,4 +309,42 @@ mod tests {
             assert_eq!(parse(&body, None).unwrap().kind, kind, "{name}");
         }
     }
+
+    /// The right verdict on each stands in fixtures/hostile/cases.json; those that only a puller can judge are not here.
+    #[test]
+    fn hostile_manifests_are_refused() {
+        let hostile = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/hostile/json/");
+        for name in [
+            "J05-layer-size-1e3",
+            "J05-layer-size-float",
+            "J05-layer-size-string",
+            "J09-both",
+            "J10-both-as-index",
+            "J12-dup-keys",
+            "J13-case-keys",
+            "J17-no-config",
+            "J18-no-layers",
+            "J21-schemaver-str",
+            "J43-manifest-trailing",
+            "J44-manifest-bom",
+            "J45-manifest-utf16",
+            "J46-empty",
+            "J47-html",
+            "J48-digest-dotdot",
+            "J48-digest-empty",
+            "J48-digest-encoded",
+            "J48-digest-long",
+            "J48-digest-md5",
+            "J48-digest-newline",
+            "J48-digest-nocolon",
+            "J48-digest-nul",
+            "J48-digest-null",
+            "J48-digest-upperhex",
+            "J49-cfgdigest-upperhex",
+            "J71-schema1",
+        ] {
+            let body = std::fs::read(format!("{hostile}{name}.manifest.json")).unwrap();
+            assert!(parse(&body, None).is_err(), "{name}");
+        }
+    }
 }

@@ -8,4 +8,5 @@ mod gc;
 mod hostile;
 mod protocol;
 mod takeover;
+mod tls;
 mod ui;
