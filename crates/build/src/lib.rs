@@ -1,1 +1,38 @@
-#![doc = "placeholder"]
+//! Runs a Dockerfile's stages: step keys, cache, COPY, ADD, RUN, commit.
+//!
+//! Promise: every step that Docker's classic builder commits is an image with its parent, so a dockerd that opens the
+//! root finds the cache; a file of the context is read where it lies, and no link leads out of it; the upper directory
+//! of a step becomes the layer in place.
+//! Not here: HTTP, registries, text of the command line.
+
+mod archive;
+mod build;
+mod cache;
+mod commit;
+mod container;
+mod context;
+mod copy;
+mod error;
+mod excerpt;
+mod go_text;
+mod mounts;
+mod namespace;
+mod options;
+mod owner;
+mod ports;
+mod run;
+mod stage;
+mod step;
+mod tree;
+
+pub use build::{Built, Failed, build};
+pub use context::{Context, ContextError, UnpackedContext};
+pub use error::{BuildError, CopyFault, StoreError};
+pub use excerpt::excerpt;
+pub use namespace::enter_mount_namespace;
+pub use options::{BuildOptions, RunNetwork};
+pub use owner::OwnerError;
+pub use ports::{Images, Output};
+
+pub use shale_runtime::spec::{Resources, Rlimit};
+pub use shale_runtime::{Supervisor, supervise_main};

@@ -17,8 +17,8 @@ use std::{ffi::OsString, path::PathBuf};
 #[allow(unused_imports)] // The commands name them.
 pub use self::{
     command::{
-        Command, Copy, Explain, ImageRemove, Images, Import, Load, Login, ManifestInspect, RegistryCommand,
-        Save, Search, Serve, Shell,
+        Build, Command, Copy, Explain, ImageRemove, Images, Import, Load, Login, ManifestInspect,
+        RegistryCommand, Save, Search, Serve, Shell,
     },
     help::UsageError,
 };

@@ -1,5 +1,6 @@
 //! The commands: each takes plain values, calls the engine, and prints.
 
+mod build;
 pub mod completion;
 mod fsck;
 mod gc;
@@ -27,6 +28,9 @@ mod version;
 use crate::cli::Command;
 use crate::context::Context;
 
+/// The word by which the program starts itself as the supervisor of containers.
+pub const SUPERVISE: &str = "__supervise";
+
 /// Why a command did not succeed.
 #[derive(Debug)]
 pub enum Failure {
@@ -50,6 +54,7 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 /// Runs a command.
 pub fn run(context: &Context, command: Command) -> Result<(), Failure> {
     match command {
+        Command::Build(build) => build::run(context, &build),
         Command::Pull { reference, all_tags, platform, quiet } => {
             pull::run(context, &reference, all_tags, platform.as_deref(), quiet)
         }

@@ -21,6 +21,11 @@ const EXIT_FAILURE: u8 = 1;
 const EXIT_INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
+    // Started by itself: the process that holds containers whose first one is killed.
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == commands::SUPERVISE) {
+        return shale_build::supervise_main(words);
+    }
     let columns = screen::size(io::stdin()).map_or(80, |size| size.columns);
     let invocation = match cli::parse(std::env::args_os().skip(1), columns) {
         Ok(invocation) => invocation,

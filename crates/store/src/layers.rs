@@ -6,6 +6,7 @@
 mod check;
 mod hold;
 mod mend;
+mod mount;
 mod publish;
 mod read;
 mod remove;
@@ -21,6 +22,7 @@ pub use check::LayerDamage;
 pub(crate) use check::damages;
 pub use hold::{HeldLayer, HoldError};
 pub use mend::MendError;
+pub use mount::{MountError, MountedLayer};
 pub use publish::{PublishError, PublishedLayers};
 pub(crate) use read::{Index, chains, parse_trimmed, read};
 pub(crate) use remove::{

@@ -8,6 +8,7 @@ use super::flags::Matches;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)] // The fields are the flags and arguments of the same name; `shale COMMAND --help` describes them.
 pub enum Command {
+    Build(Box<Build>),
     Pull {
         reference: String,
         all_tags: bool,
@@ -89,6 +90,39 @@ pub enum Command {
     },
     Tour,
     Registry(RegistryCommand),
+}
+
+/// `shale build`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Build {
+    pub context: String,
+    pub file: Option<String>,
+    pub tags: Vec<String>,
+    pub target: Option<String>,
+    pub build_arguments: Vec<String>,
+    pub labels: Vec<String>,
+    pub hosts: Vec<String>,
+    pub secrets: Vec<String>,
+    pub ulimits: Vec<String>,
+    pub dialect: Option<String>,
+    pub platform: Option<String>,
+    pub network: Option<String>,
+    pub progress: Option<String>,
+    pub iid_file: Option<PathBuf>,
+    pub shm_size: Option<String>,
+    pub memory: Option<String>,
+    pub memory_swap: Option<String>,
+    pub cpu_period: Option<i64>,
+    pub cpu_quota: Option<i64>,
+    pub cpu_shares: Option<i64>,
+    pub cpuset_cpus: Option<String>,
+    pub cpuset_mems: Option<String>,
+    pub check: bool,
+    pub explain: bool,
+    pub no_cache: bool,
+    pub pull: bool,
+    pub quiet: bool,
 }
 
 /// `shale images`.
@@ -257,6 +291,38 @@ fn path(matches: &Matches, flag: &str) -> Option<PathBuf> {
 
 /// Makers, one for each command of the tree.
 impl Command {
+    pub(super) fn build(matches: &Matches) -> Command {
+        Command::Build(Box::new(Build {
+            context: matches.argument(0),
+            file: matches.filled("file"),
+            tags: matches.list("tag"),
+            target: matches.filled("target"),
+            build_arguments: matches.list("build-arg"),
+            labels: matches.list("label"),
+            hosts: matches.list("add-host"),
+            secrets: matches.list("secret"),
+            ulimits: matches.list("ulimit"),
+            dialect: matches.filled("dialect"),
+            platform: matches.filled("platform"),
+            network: matches.filled("network"),
+            progress: matches.filled("progress"),
+            iid_file: path(matches, "iidfile"),
+            shm_size: matches.filled("shm-size"),
+            memory: matches.filled("memory"),
+            memory_swap: matches.filled("memory-swap"),
+            cpu_period: matches.number("cpu-period"),
+            cpu_quota: matches.number("cpu-quota"),
+            cpu_shares: matches.number("cpu-shares"),
+            cpuset_cpus: matches.filled("cpuset-cpus"),
+            cpuset_mems: matches.filled("cpuset-mems"),
+            check: matches.is_on("check"),
+            explain: matches.is_on("explain"),
+            no_cache: matches.is_on("no-cache"),
+            pull: matches.is_on("pull"),
+            quiet: matches.is_on("quiet"),
+        }))
+    }
+
     pub(super) fn pull(matches: &Matches) -> Command {
         Command::Pull {
             reference: matches.argument(0),

@@ -1,5 +1,6 @@
 //! The commands. Texts that docker has are docker's, without what only a daemon or Docker Hub means.
 
+mod build;
 mod images;
 mod registry;
 mod system;
@@ -40,6 +41,7 @@ static ROOT: Spec = Spec {
         Flag::switch("version", Some('v'), "Print version information and quit"),
     ],
     commands: &[
+        build::BUILD,
         images::PULL,
         images::PUSH,
         images::IMAGES,

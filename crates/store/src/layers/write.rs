@@ -38,7 +38,7 @@ pub enum FinishLayerError {
 #[must_use = "a dropped writer removes the layer"]
 pub struct LayerWriter {
     tar_split: BufWriter<GzEncoder<File>>,
-    unpublished: Unpublished,
+    pub(super) unpublished: Unpublished,
 }
 
 /// A whole layer that [`Store::publish_layers`] can give its name.
@@ -160,7 +160,7 @@ impl FinishedLayer {
 /// The parts on the disk of a layer without a name yet; dropping it removes them.
 #[derive(Debug)]
 pub(super) struct Unpublished {
-    layout: Layout,
+    pub(super) layout: Layout,
     pub(super) cache_id: String,
     pub(super) link: String,
     pub(super) write_set: u64,

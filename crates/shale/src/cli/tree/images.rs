@@ -210,6 +210,7 @@ pub(super) const IMAGE: Spec = Spec {
     about: "Manage images",
     place: Place::Management,
     commands: &[
+        super::build::BUILD,
         HISTORY,
         IMPORT,
         INSPECT,

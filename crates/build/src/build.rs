@@ -1,0 +1,309 @@
+//! The story of a build: stages in order, each step looked up, or done and committed.
+
+use std::cell::OnceCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use shale_dockerfile::{
+    Command, Dialect, Dockerfile, Instruction, Origin, Plan, PlanOptions, Span, StageScope, Step,
+};
+use shale_oci::{ImageConfig, ImageId, Platform};
+use shale_rootfs::Whiteouts;
+use shale_runtime::Runtime;
+use shale_store::{HeldLayer, PublishedLayers, Store};
+
+use crate::cache::Cache;
+use crate::commit::whiteouts_of_process;
+use crate::context::Context;
+use crate::copy::source::MountedRoot;
+use crate::error::BuildError;
+use crate::options::BuildOptions;
+use crate::ports::{Images, Output};
+use crate::stage::StageState;
+
+/// What a build made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Built {
+    /// The image.
+    pub image: ImageId,
+}
+
+/// A failed build: why, and which instruction it was.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Failed {
+    /// Why.
+    pub error: BuildError,
+    /// The instruction's place in the Dockerfile.
+    pub span: Option<Span>,
+}
+
+impl From<BuildError> for Failed {
+    fn from(error: BuildError) -> Failed {
+        Failed { span: error.span(), error }
+    }
+}
+
+/// All that the steps of one build share.
+pub(crate) struct Builder<'a> {
+    pub store: &'a Store,
+    pub options: &'a BuildOptions,
+    pub context: &'a Context,
+    pub images: &'a dyn Images,
+    pub output: &'a dyn Output,
+    pub dialect: Dialect,
+    pub plan: Plan,
+    pub cache: Cache,
+    pub whiteouts: Whiteouts,
+    pub published: Vec<PublishedLayers>,
+    /// Finished stages, by index.
+    stages: HashMap<usize, StageState>,
+    /// Images that `FROM` and `--from` name, by name and platform.
+    resolved: HashMap<(String, Option<String>), ImageId>,
+    held: Vec<HeldLayer>,
+    pub(crate) roots: HashMap<ImageId, Rc<MountedRoot>>,
+    runtime: OnceCell<Runtime>,
+    step: usize,
+    steps: usize,
+}
+
+/// Builds what `options` ask for of `dockerfile`, and returns the image; it has no name yet.
+///
+/// Images of finished steps stay in the store when a later one fails: they are the cache of the next attempt.
+///
+/// # Errors
+/// [`Failed`].
+pub fn build(
+    store: &Store,
+    dockerfile: &Dockerfile,
+    context: &Context,
+    options: &BuildOptions,
+    images: &dyn Images,
+    output: &dyn Output,
+) -> Result<Built, Failed> {
+    let target_platform = options.platform.clone().unwrap_or_else(Platform::host);
+    let plan_options = PlanOptions {
+        target: options.target.clone(),
+        build_arguments: options.build_arguments.clone(),
+        target_platform,
+        ..PlanOptions::default()
+    };
+    let plan = dockerfile.plan(&plan_options).map_err(BuildError::from)?;
+    let needed = plan.needed_stages();
+    let own = |step: &&Step| !step.is_trigger;
+    let steps = dockerfile.arguments.len()
+        + needed.map(|stage| 1 + stage.steps.iter().filter(own).count()).sum::<usize>()
+        + options.labels.len();
+    let mut builder = Builder {
+        store,
+        options,
+        context,
+        images,
+        output,
+        dialect: dockerfile.dialect,
+        plan,
+        cache: Cache::default(),
+        whiteouts: whiteouts_of_process(),
+        published: Vec::new(),
+        stages: HashMap::new(),
+        resolved: HashMap::new(),
+        held: Vec::new(),
+        roots: HashMap::new(),
+        runtime: OnceCell::new(),
+        step: 0,
+        steps,
+    };
+    for argument in &dockerfile.arguments {
+        builder.announce(&argument.text);
+    }
+    builder.run_stages()
+}
+
+impl Builder<'_> {
+    fn run_stages(&mut self) -> Result<Built, Failed> {
+        let target = self.plan.target;
+        for index in 0..self.plan.stages.len() {
+            if self.plan.stages[index].is_needed {
+                self.run_stage(index)?;
+            }
+        }
+        let unused = self.plan.unused_build_arguments();
+        if !unused.is_empty() {
+            let text = format!("[Warning] One or more build-args [{}] were not consumed\n", unused.join(" "));
+            self.output.text(&text);
+        }
+        let image = self.stages.get(&target).and_then(|stage| stage.image).ok_or(BuildError::NoImage)?;
+        Ok(Built { image })
+    }
+
+    fn run_stage(&mut self, index: usize) -> Result<(), Failed> {
+        let (span, text) = (self.plan.stages[index].span, self.plan.stages[index].text.clone());
+        let at = |span: Span| move |error: BuildError| Failed { span: error.span().or(Some(span)), error };
+        self.announce(&text);
+        let mut stage = self.start_stage(index).map_err(at(span))?;
+        let triggers = self.plan.stages[index].steps.iter().filter(|step| step.is_trigger).count();
+        let id = |stage: &StageState| stage.image.map(ImageId::short).unwrap_or_default();
+        if triggers > 0 {
+            let plural = if triggers == 1 { "" } else { "s" };
+            self.output.text(&format!("# Executing {triggers} build trigger{plural}\n"));
+        }
+        for place in 0..triggers {
+            let step = self.plan.stages[index].steps[place].clone();
+            self.run_step(&mut stage, &step).map_err(at(span))?;
+        }
+        self.output.text(&format!(" ---> {}\n", id(&stage)));
+        for place in triggers..self.plan.stages[index].steps.len() {
+            let step = self.plan.stages[index].steps[place].clone();
+            self.announce(&step.instruction.text);
+            self.run_step(&mut stage, &step).map_err(at(step.instruction.span))?;
+            self.output.text(&format!(" ---> {}\n", id(&stage)));
+        }
+        if index == self.plan.target {
+            for (name, value) in &self.options.labels.clone() {
+                let pair =
+                    shale_dockerfile::Pair { name: name.clone(), value: value.clone(), is_legacy: false };
+                self.announce(&format!("LABEL {name}={value}"));
+                self.label(&mut stage, &[pair]).map_err(at(span))?;
+                self.output.text(&format!(" ---> {}\n", id(&stage)));
+            }
+        }
+        if let Some(image) = stage.image {
+            self.output.stage(image);
+        }
+        self.stages.insert(index, stage);
+        Ok(())
+    }
+
+    fn announce(&mut self, text: &str) {
+        self.step += 1;
+        self.output.text(&format!("Step {}/{} : {text}", self.step, self.steps));
+        self.output.text("\n");
+    }
+
+    fn start_stage(&mut self, index: usize) -> Result<StageState, BuildError> {
+        let probes = !self.options.no_cache;
+        let base = self.plan.stages[index].base.clone();
+        let platform = self.plan.stages[index].platform.clone().or_else(|| self.options.platform.clone());
+        let mut stage = match base {
+            Origin::Scratch | Origin::Context => {
+                let platform = platform.unwrap_or_else(Platform::host);
+                let scope = StageScope::from_image(&self.plan, []);
+                StageState::on_scratch(&platform, scope, self.dialect, probes)
+            }
+            Origin::Stage(base) => {
+                let base = self.stages.get(&base).expect("a stage depends only on earlier ones");
+                let scope = StageScope::from_stage(&base.scope);
+                let mut stage = base.clone();
+                stage.scope = scope;
+                stage.cmd_set = false;
+                stage.probes = probes;
+                stage.run.env = Some(stage.scope.environment().to_list());
+                if !self.dialect.inherits_author() {
+                    stage.author = String::new();
+                }
+                stage
+            }
+            Origin::Image(name) => {
+                let image = self.resolve_image(&name, platform.as_ref())?;
+                let config = self.config_of(image)?;
+                let own = config.config.as_ref();
+                let environment = own.and_then(|config| config.env.clone()).unwrap_or_default();
+                let scope = StageScope::from_image(&self.plan, environment.iter().map(String::as_str));
+                let triggers = own.and_then(|config| config.on_build.clone()).unwrap_or_default();
+                self.plan.add_triggers(index, &triggers)?;
+                StageState::on_image(image, config, scope, probes)
+            }
+            Origin::NamedContext(name) => {
+                return Err(BuildError::Unsupported(format!("the named context {name} is not supported")));
+            }
+        };
+        if stage.run.on_build.as_ref().is_some_and(|triggers| !triggers.is_empty()) {
+            stage.run.on_build = None;
+        }
+        Ok(stage)
+    }
+
+    /// Returns the image that a Dockerfile names, held against deletion until the build is over.
+    pub(crate) fn resolve_image(
+        &mut self,
+        name: &str,
+        platform: Option<&Platform>,
+    ) -> Result<ImageId, BuildError> {
+        let key = (name.to_owned(), platform.map(ToString::to_string));
+        if let Some(image) = self.resolved.get(&key) {
+            return Ok(*image);
+        }
+        let image =
+            self.images.resolve(name, platform, self.options.refresh_bases).map_err(BuildError::Base)?;
+        let config = self.config_of(image)?;
+        if let Some(top) = shale_oci::ChainId::stack(&config.rootfs.diff_ids).pop() {
+            self.held.extend(self.store.hold_layer(top)?);
+        }
+        self.resolved.insert(key, image);
+        Ok(image)
+    }
+
+    pub(crate) fn config_of(&self, image: ImageId) -> Result<ImageConfig, BuildError> {
+        let stored = self.store.image(image)?.ok_or(BuildError::ImageGone(image))?;
+        Ok(ImageConfig::parse(&stored.config)?)
+    }
+
+    /// Returns what `origin` stands for, as an image; `None` for nothing at all.
+    pub(crate) fn image_of(&mut self, origin: &Origin) -> Result<Option<ImageId>, BuildError> {
+        match origin {
+            Origin::Stage(index) => {
+                Ok(self.stages.get(index).expect("a stage depends only on earlier ones").image)
+            }
+            Origin::Image(name) => {
+                let platform = self.options.platform.clone();
+                self.resolve_image(name, platform.as_ref()).map(Some)
+            }
+            Origin::Scratch => Ok(None),
+            Origin::Context | Origin::NamedContext(_) => {
+                Err(BuildError::Unsupported("this is no stage and no image".to_owned()))
+            }
+        }
+    }
+
+    /// Returns the OCI runtime; looked for once.
+    pub(crate) fn runtime(&self) -> Result<&Runtime, BuildError> {
+        if self.runtime.get().is_none() {
+            let mut runtime = Runtime::find(None)?;
+            if let Some(supervisor) = &self.options.supervisor {
+                runtime = runtime.with_supervisor(supervisor.clone());
+            }
+            let _ = self.runtime.set(runtime);
+        }
+        Ok(self.runtime.get().expect("set above"))
+    }
+
+    fn run_step(&mut self, stage: &mut StageState, step: &Step) -> Result<(), BuildError> {
+        let defaults = self.argument_defaults(stage, &step.instruction)?;
+        let command = stage.scope.resolve(step)?;
+        self.dispatch(stage, step, &command, &defaults)
+    }
+
+    /// Returns what the history says of an `ARG`: names, with their defaults and never with what the user gave.
+    fn argument_defaults(
+        &self,
+        stage: &StageState,
+        instruction: &Instruction,
+    ) -> Result<Vec<String>, BuildError> {
+        let Command::Arg(arguments) = &instruction.command else { return Ok(Vec::new()) };
+        let expander = shale_dockerfile::Expander::new(self.plan.escape, self.dialect);
+        let mut words = Vec::with_capacity(arguments.len());
+        for argument in arguments {
+            words.push(match &argument.value {
+                None => argument.name.clone(),
+                Some(default) => {
+                    let expanded = expander.expand(default, &stage.scope).map_err(|fault| {
+                        let fault = shale_dockerfile::ResolveFault::Expand(fault);
+                        shale_dockerfile::ResolveError { fault, span: instruction.span }
+                    })?;
+                    format!("{}={}", argument.name, expanded.text)
+                }
+            });
+        }
+        Ok(words)
+    }
+}

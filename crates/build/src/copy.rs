@@ -1,0 +1,212 @@
+//! COPY and ADD: sources are found and hashed where they lie; only a step that is not cached copies them.
+
+pub(crate) mod place;
+pub(crate) mod source;
+
+use shale_dockerfile::{Command, InlineFile, Origin, Step};
+
+use crate::archive::is_archive;
+use crate::build::Builder;
+use crate::commit::StepResult;
+use crate::error::{BuildError, CopyFault};
+use crate::owner::{self, Owner};
+use crate::stage::StageState;
+use place::{Destination, ModeChange, Placer, fault};
+use source::{Source, SourceContent};
+
+/// What COPY and ADD have in common.
+struct Request<'a> {
+    keyword: &'static str,
+    sources: &'a [String],
+    inline_files: &'a [InlineFile],
+    destination: &'a str,
+    chown: Option<&'a str>,
+    chmod: Option<&'a str>,
+    excludes: &'a [String],
+    parents: bool,
+    /// Archives are unpacked: `None` where the content decides.
+    unpacks: bool,
+    /// Files keep their owners: those of other stages and images.
+    keeps_owners: bool,
+}
+
+impl Builder<'_> {
+    pub(crate) fn run_copy(
+        &mut self,
+        stage: &mut StageState,
+        step: &Step,
+        command: &Command,
+    ) -> Result<(), BuildError> {
+        let origin = step.origin.clone().unwrap_or(Origin::Context);
+        let request = match command {
+            Command::Copy(copy) => Request {
+                keyword: "COPY",
+                sources: &copy.sources,
+                inline_files: &copy.inline_files,
+                destination: &copy.destination,
+                chown: copy.chown.as_deref(),
+                chmod: copy.chmod.as_deref(),
+                excludes: &copy.excludes,
+                parents: copy.parents,
+                unpacks: false,
+                keeps_owners: origin != Origin::Context,
+            },
+            Command::Add(add) => {
+                if let Some(url) = add.sources.iter().find(|source| is_remote(source)) {
+                    return Err(BuildError::Unsupported(format!(
+                        "ADD of {url}: remote sources are not supported"
+                    )));
+                }
+                Request {
+                    keyword: "ADD",
+                    sources: &add.sources,
+                    inline_files: &add.inline_files,
+                    destination: &add.destination,
+                    chown: add.chown.as_deref(),
+                    chmod: add.chmod.as_deref(),
+                    excludes: &add.excludes,
+                    parents: false,
+                    unpacks: add.unpack.unwrap_or(true),
+                    keeps_owners: false,
+                }
+            }
+            _ => unreachable!("only COPY and ADD copy"),
+        };
+        let failed = |fault| BuildError::Copy { keyword: request.keyword, fault };
+        let root = match &origin {
+            Origin::Context => None,
+            other => Some(self.root_of(other)?),
+        };
+        let tree = match (&root, &self.context.tree) {
+            (Some(root), _) => Some(&root.tree),
+            (None, context) => context.as_ref(),
+        };
+        let mut sources =
+            source::find(tree, request.sources, request.excludes, request.parents, self.dialect)
+                .map_err(failed)?;
+        sources.extend(request.inline_files.iter().map(Source::inline));
+        if sources.is_empty() && self.dialect.refuses_empty_wildcards() {
+            return Err(failed(CopyFault::NothingMatched));
+        }
+        if sources.len() > 1
+            && !names_directory(request.destination)
+            && self.dialect.requires_directory_for_several_sources()
+        {
+            return Err(failed(CopyFault::DestinationNotDirectory(request.keyword)));
+        }
+        let hash = source::hash(tree, &sources).map_err(failed)?;
+        let chown = request.chown.map(|chown| format!("--chown={chown}")).unwrap_or_default();
+        let chmod = request.chmod.map(|chmod| format!("--chmod={chmod} ")).unwrap_or_default();
+        let parents = if request.parents { "--parents " } else { "" };
+        // The classic builder forgot the blank behind --chown; without it a dockerd 20.10 finds no cache.
+        let comment =
+            format!("{} {parents}{chmod}{chown}{hash} in {} ", request.keyword, request.destination);
+        let config = stage.noted_in_one_word(&comment);
+        if self.hit(stage, &config)? {
+            return Ok(());
+        }
+        let layer = self.store.begin_layer()?;
+        let mounted = self.store.mount_layer(&layer, None, stage.top())?;
+        let copied = self.copy_into(stage, &request, tree, &sources, mounted.path());
+        mounted.unmount()?;
+        copied?;
+        let layer = self.publish(stage, layer)?;
+        self.commit(stage, StepResult { container: String::new(), container_config: config, layer })
+    }
+
+    fn copy_into(
+        &self,
+        stage: &StageState,
+        request: &Request<'_>,
+        tree: Option<&crate::tree::Tree>,
+        sources: &[Source],
+        root: &std::path::Path,
+    ) -> Result<(), BuildError> {
+        let failed = |fault| BuildError::Copy { keyword: request.keyword, fault };
+        let disk = |name: &str, source| failed(fault("open", name, source));
+        let root = Destination::open(root).map_err(|source| disk("/", source))?;
+        let chown =
+            request.chown.map(|chown| owner::resolve(root.descriptor(), chown, self.dialect)).transpose()?;
+        let mode = request.chmod.map(ModeChange::parse).transpose().map_err(failed)?;
+        let owner = if request.keeps_owners { chown } else { Some(chown.unwrap_or_default()) };
+        let placer = Placer { dialect: self.dialect, owner, mode };
+        let destination = self.destination(stage, request.destination);
+        let is_directory = names_directory(request.destination);
+        for source in sources {
+            let place = match &source.kept_path {
+                // --parents: the path in front of the source's last name stays.
+                Some(kept) => format!("{destination}/{kept}/"),
+                None => destination.clone(),
+            };
+            let is_directory = is_directory || source.kept_path.is_some();
+            let path = crate::tree::follow(root.descriptor(), place.as_bytes())
+                .map_err(|source| disk(&place, source))?;
+            match (&source.content, tree) {
+                (SourceContent::Inline(content), _) => {
+                    let path = file_place(&root, path, is_directory, &source.name);
+                    placer.write_inline(&root, &path, content).map_err(failed)?;
+                }
+                (SourceContent::Directory { found, entries, .. }, Some(tree)) => {
+                    placer.copy_directory(tree, found, entries, &root, &path).map_err(failed)?;
+                }
+                (SourceContent::File(found), Some(tree)) => {
+                    let archive = if request.unpacks { is_archive(tree, found, self.dialect) } else { None };
+                    if let Some(archive) = archive {
+                        let own = chown.filter(|_| self.dialect.has_buildkit_flags()).unwrap_or_default();
+                        self.unpack(archive, &root, &path, own, &source.name).map_err(failed)?;
+                        continue;
+                    }
+                    let path = file_place(&root, path, is_directory, &source.name);
+                    placer.copy_file(tree, found, &root, &path).map_err(failed)?;
+                }
+                (_, None) => unreachable!("without a tree there are only inline files"),
+            }
+        }
+        Ok(())
+    }
+
+    fn unpack(
+        &self,
+        mut archive: Box<dyn std::io::Read + Send + '_>,
+        root: &Destination,
+        path: &[u8],
+        owner: Owner,
+        name: &str,
+    ) -> Result<(), CopyFault> {
+        let (directory, _) =
+            root.make_directories(path, owner).map_err(|source| fault("mkdir", name, source))?;
+        let options = shale_rootfs::Unpack {
+            whiteouts: shale_rootfs::Whiteouts::Literal,
+            ..shale_rootfs::Unpack::default()
+        };
+        let directory = shale_rootfs::Rootfs::from_fd(directory);
+        shale_rootfs::unpack(&directory, &mut archive, &mut std::io::sink(), &options)
+            .map(drop)
+            .map_err(|source| CopyFault::Unpack { name: name.to_owned(), source: Box::new(source) })
+    }
+
+    fn destination(&self, stage: &StageState, written: &str) -> String {
+        if written.starts_with('/') {
+            written.to_owned()
+        } else {
+            format!("{}/{written}", stage.run.working_dir)
+        }
+    }
+}
+
+/// Whether a destination can only be a directory.
+fn names_directory(destination: &str) -> bool {
+    destination.ends_with('/') || matches!(destination, "." | "..") || destination.ends_with("/.")
+}
+
+/// Returns where a file goes: below the destination if that is a directory, else it becomes the destination.
+fn file_place(root: &Destination, path: Vec<u8>, is_directory: bool, name: &str) -> Vec<u8> {
+    if is_directory || root.is_directory(&path) {
+        return crate::tree::join(&path, name.as_bytes());
+    }
+    path
+}
+
+fn is_remote(source: &str) -> bool {
+    ["http://", "https://", "git://", "ssh://", "git@"].iter().any(|prefix| source.starts_with(prefix))
+}

@@ -1,0 +1,77 @@
+//! What the user asks for.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use shale_oci::Platform;
+use shale_runtime::spec::{Resources, Rlimit};
+
+/// How to build. The Dockerfile brings the dialect.
+#[derive(Debug, Clone)]
+pub struct BuildOptions {
+    /// `--target`
+    pub target: Option<String>,
+    /// `--build-arg`
+    pub build_arguments: BTreeMap<String, String>,
+    /// `--label`
+    pub labels: BTreeMap<String, String>,
+    /// `--no-cache`
+    pub no_cache: bool,
+    /// `--pull`
+    pub refresh_bases: bool,
+    /// `--platform`
+    pub platform: Option<Platform>,
+    /// `--network`
+    pub network: RunNetwork,
+    /// `--add-host`: name and address.
+    pub hosts: Vec<(String, String)>,
+    /// `--shm-size`
+    pub shm_size_bytes: Option<u64>,
+    /// `--memory` and its like.
+    pub resources: Resources,
+    /// `--ulimit`
+    pub rlimits: Vec<Rlimit>,
+    /// `--secret`: the files, by id.
+    pub secrets: BTreeMap<String, PathBuf>,
+    /// `SOURCE_DATE_EPOCH`: the time of everything that the build makes, in seconds.
+    pub source_date_epoch: Option<i64>,
+    /// `--explain`: what each step's key is made of, and what the nearest image in the store has instead.
+    pub explain: bool,
+    /// The program to start as guard of containers; see [`shale_runtime::Supervisor`].
+    pub supervisor: Option<shale_runtime::Supervisor>,
+    /// What the config of an image names as its maker.
+    pub version: String,
+}
+
+/// The network of `RUN`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RunNetwork {
+    /// The host's: there is no network driver, and most builds fetch something.
+    #[default]
+    Host,
+    /// A loopback device alone.
+    None,
+}
+
+impl Default for BuildOptions {
+    fn default() -> BuildOptions {
+        BuildOptions {
+            target: None,
+            build_arguments: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            no_cache: false,
+            refresh_bases: false,
+            platform: None,
+            network: RunNetwork::default(),
+            hosts: Vec::new(),
+            shm_size_bytes: None,
+            resources: Resources::default(),
+            rlimits: Vec::new(),
+            secrets: BTreeMap::new(),
+            source_date_epoch: None,
+            explain: false,
+            supervisor: None,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}

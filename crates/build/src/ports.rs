@@ -1,0 +1,26 @@
+//! What the builder asks of its caller.
+
+use shale_oci::{ImageId, Platform};
+
+/// Finds images that a Dockerfile names.
+pub trait Images: Sync {
+    /// Returns the image that `name` means, fetched if need be; `refresh` asks the registry even if it is here.
+    ///
+    /// # Errors
+    /// Whatever the caller's way of finding images says; its text reaches the user.
+    fn resolve(
+        &self,
+        name: &str,
+        platform: Option<&Platform>,
+        refresh: bool,
+    ) -> Result<ImageId, Box<dyn std::error::Error + Send + Sync>>;
+}
+
+/// Takes what the builder says, message by message, in the words of Docker's classic builder.
+pub trait Output: Sync {
+    /// A piece of the text.
+    fn text(&self, text: &str);
+
+    /// A finished stage's image.
+    fn stage(&self, _image: ImageId) {}
+}
