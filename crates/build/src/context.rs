@@ -121,7 +121,8 @@ impl Context {
             }
             None => IgnoreFile::default(),
         };
-        let tree = Tree::context(path, ignore.clone()).map_err(failed)?;
+        let mut tree = Tree::context(path, ignore.clone()).map_err(failed)?;
+        tree.hashes_link_targets = dialect == Dialect::Classic;
         Ok(Context { tree: Some(tree), ignore })
     }
 

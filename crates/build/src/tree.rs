@@ -32,6 +32,9 @@ pub(crate) struct Tree {
     ignore: IgnoreFile,
     /// Whether files count as root's whoever owns them: those of the context.
     pub is_context: bool,
+    /// Whether a link is hashed as what it leads to, as the classic builder does; a link whose text changes is then not
+    /// noticed, so nobody else does.
+    pub hashes_link_targets: bool,
 }
 
 /// Something in a tree, without links in its path.
@@ -51,12 +54,17 @@ impl Found {
 impl Tree {
     /// Opens the context at `path`, whose rules are `ignore`.
     pub fn context(path: &Path, ignore: IgnoreFile) -> io::Result<Tree> {
-        Ok(Tree { root: open_directory(path)?, ignore, is_context: true })
+        Ok(Tree { root: open_directory(path)?, ignore, is_context: true, hashes_link_targets: false })
     }
 
     /// Opens the root of a stage or image at `path`.
     pub fn root(path: &Path) -> io::Result<Tree> {
-        Ok(Tree { root: open_directory(path)?, ignore: IgnoreFile::default(), is_context: false })
+        Ok(Tree {
+            root: open_directory(path)?,
+            ignore: IgnoreFile::default(),
+            is_context: false,
+            hashes_link_targets: false,
+        })
     }
 
     pub fn descriptor(&self) -> BorrowedFd<'_> {

@@ -52,6 +52,14 @@ pub(crate) fn hash_list(tree: &Tree, entries: &[Entry]) -> io::Result<Vec<String
 fn hash_with(tree: &Tree, entry: &Entry, buffer: &mut [u8]) -> io::Result<String> {
     let stat = &entry.stat;
     let kind = entry.kind();
+    if kind == FileType::Symlink && tree.hashes_link_targets {
+        let target = tree.find(&String::from_utf8_lossy(&entry.path))?;
+        return match target.filter(|target| !target.path.is_empty()) {
+            Some(target) => hash_with(tree, &Entry { path: target.path, stat: target.stat }, buffer),
+            // A link that leads nowhere counts by its own name.
+            None => Ok(String::from_utf8_lossy(&entry.path).into_owned()),
+        };
+    }
     let mut name = entry.path.clone();
     if kind == FileType::Directory {
         name.push(b'/');
