@@ -6,7 +6,7 @@
 
 pub mod import;
 pub mod load;
-mod members;
+pub(crate) mod members;
 pub mod save;
 mod spool;
 mod tar_index;

@@ -6,6 +6,7 @@
 
 pub mod archive;
 pub mod check;
+pub mod copy;
 mod engine;
 pub mod images;
 mod layer_tar;

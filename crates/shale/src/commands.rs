@@ -2,6 +2,7 @@
 
 mod build;
 pub mod completion;
+mod copy;
 mod fsck;
 mod gc;
 mod history;
@@ -79,6 +80,7 @@ pub fn run(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Save(save) => save::run(context, &save),
         Command::Load(load) => load::run(context, &load),
         Command::Import(import) => import::run(context, &import),
+        Command::Copy(copy) => copy::run(context, &copy),
         Command::ManifestInspect(inspect) => manifest_inspect::run(context, &inspect),
         Command::Search(search) => search::run(context, &search),
         Command::Login(login) => login::run(context, &login),

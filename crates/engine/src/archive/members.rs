@@ -70,14 +70,14 @@ pub enum MembersError {
 }
 
 /// Files by name.
-pub(super) enum Members {
+pub(crate) enum Members {
     Archive { file: Arc<File>, index: TarIndex },
     Directory(OwnedFd),
 }
 
 /// Whether a member may be reached through links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Links {
+pub(crate) enum Links {
     /// As `docker save` up to 24 writes a layer that it has already written.
     Follow,
     Refuse,
@@ -176,13 +176,18 @@ fn open_below(directory: &OwnedFd, name: &str, cleaned: &[u8]) -> Result<Content
 
 /// The bytes of one member. Clones read from where the original stands, each on its own.
 #[derive(Debug, Clone)]
-pub(super) struct Content {
+pub(crate) struct Content {
     file: Arc<File>,
     position: u64,
     end: u64,
 }
 
 impl Content {
+    /// Passes over `bytes`, at most to the end.
+    pub fn skip(&mut self, bytes: u64) {
+        self.position += bytes.min(self.left_bytes());
+    }
+
     /// Returns how many bytes are left.
     pub fn left_bytes(&self) -> u64 {
         self.end - self.position

@@ -50,7 +50,7 @@ pub enum TarIndexError {
 
 /// What stands in an archive under a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Member {
+pub(crate) enum Member {
     /// A content of `bytes` bytes at `position`.
     File { position: u64, bytes: u64 },
     /// Another name of the archive, already seen from its root.
@@ -62,7 +62,7 @@ pub(super) enum Member {
 }
 
 /// The members of an archive by their cleaned names; of several with one name the last counts, as for who extracts.
-pub(super) type TarIndex = HashMap<Vec<u8>, Member>;
+pub(crate) type TarIndex = HashMap<Vec<u8>, Member>;
 
 /// Reads all headers.
 pub(super) fn read_index(blocks: &mut dyn Blocks) -> Result<TarIndex, TarIndexError> {

@@ -53,7 +53,8 @@ impl Engine {
         let images = self.all_images().map_err(ListError::from)?;
         let references = self.store.references().map_err(ListError::from)?;
         let conditions = Conditions::of(self, &references, filters).map_err(ListError::from)?;
-        let with_children: HashSet<ImageId> = images.iter().filter_map(|listed| listed.image.parent).collect();
+        let with_children: HashSet<ImageId> =
+            images.iter().filter_map(|listed| listed.image.parent).collect();
         let sizes: HashMap<String, u64> = images
             .iter()
             .flat_map(|listed| &listed.image.layers)
@@ -79,7 +80,11 @@ impl Engine {
                 match self.remove(&target, Remove { force: false, prune: true }) {
                     Ok(removed) => pruned.removed.extend(removed),
                     // Something needs it, or it went together with another.
-                    Err(RemoveError::Conflict { .. } | RemoveError::ReferenceInUse { .. } | RemoveError::Find(_)) => {}
+                    Err(
+                        RemoveError::Conflict { .. }
+                        | RemoveError::ReferenceInUse { .. }
+                        | RemoveError::Find(_),
+                    ) => {}
                     Err(error) => return Err(error.into()),
                 }
             }

@@ -208,7 +208,9 @@ impl Engine {
             removed.push(Removed::Deleted(gone.id.to_string()));
             removed.extend(gone.layers.iter().map(|chain| Removed::Deleted(chain.to_string())));
             match parent {
-                Some(parent) if remove.prune && matches!(self.store.image(parent), Ok(Some(_))) => image = parent,
+                Some(parent) if remove.prune && matches!(self.store.image(parent), Ok(Some(_))) => {
+                    image = parent
+                }
                 _ => return Ok(()),
             }
             (force, is_quiet) = (false, true);

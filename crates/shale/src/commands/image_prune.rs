@@ -12,8 +12,7 @@ use crate::terminal::prompt;
 use crate::terminal::units::human_size;
 
 const DANGLING: &str = "WARNING! This will remove all dangling images.\nAre you sure you want to continue?";
-const ALL: &str =
-    "WARNING! This will remove all images without at least one container associated to them.\nAre you sure you want to continue?";
+const ALL: &str = "WARNING! This will remove all images without at least one container associated to them.\nAre you sure you want to continue?";
 
 /// Removes images that nobody needs, after asking.
 pub fn run(context: &Context, all: bool, force: bool, filters: &[String]) -> Result<(), Failure> {
