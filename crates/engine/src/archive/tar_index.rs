@@ -375,6 +375,37 @@ mod tests {
     }
 
     #[test]
+    fn damage_is_an_error_or_another_index_and_never_a_panic() {
+        let archive = LayerBuilder::new()
+            .entry("h", b'x', 0o644, "", b"15 path=abc/def\n14 size=00010\n")
+            .file("a", 0o644, b"content")
+            .entry("long", b'L', 0o644, "", b"a/long/name\0")
+            .symlink("l", "a")
+            .tar();
+        for at in 0..archive.len() {
+            for bit in [0x01, 0x80, 0xff] {
+                let mut damaged = archive.clone();
+                damaged[at] ^= bit;
+                // The checksum is made right again, so that the fields behind it are read.
+                let start = at / BLOCK_BYTES * BLOCK_BYTES;
+                let block = &mut damaged[start..start + BLOCK_BYTES];
+                let sum: u64 = block.iter().map(|byte| u64::from(*byte)).sum::<u64>()
+                    - block[148..156].iter().map(|byte| u64::from(*byte)).sum::<u64>()
+                    + 8 * 0x20;
+                if !(148..156).contains(&(at % BLOCK_BYTES)) && block[257..262] == *b"ustar" {
+                    block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+                }
+                for member in index(&damaged).unwrap_or_default().into_values() {
+                    if let Member::File { position, bytes } = member {
+                        assert!(position + bytes <= damaged.len() as u64);
+                    }
+                }
+                let _ = index(&damaged[..at]);
+            }
+        }
+    }
+
+    #[test]
     fn sizes_are_octal_or_base_256() {
         assert_eq!(number(b"00000000017\0"), Some(15));
         assert_eq!(number(b"        17 \0"), Some(15));

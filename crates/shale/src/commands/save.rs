@@ -1,12 +1,15 @@
 //! `shale save`.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, openat};
+use rustix::io::Errno;
 use shale_engine::archive::save::Archive;
 use shale_oci::Platform;
 
@@ -62,30 +65,42 @@ fn is_stream(path: &Path) -> bool {
     })
 }
 
-/// Writes a file of another name beside `path` and renames it, so that `path` is whole whenever it is there.
+/// Writes a file without a name and gives it one when it is whole, so that nothing half-made is ever there.
 fn write_file(archive: &Archive<'_>, path: &Path) -> Result<(), anyhow::Error> {
     // A link stays a link, and what it leads to is replaced.
     let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let name = path.file_name().with_context(|| format!("{path:?} names no file"))?;
-    let mut temporary = std::ffi::OsString::from(".");
+    let mut temporary = OsString::from(".");
     temporary.push(name);
     temporary.push(format!(".{}", std::process::id()));
-    let temporary = path.with_file_name(temporary);
-    let written = (|| {
-        let mut options = File::options();
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options
-            .write(true)
-            .create_new(true)
-            .open(&temporary)
-            .with_context(|| format!("could not create {}", temporary.display()))?;
-        write_to(archive, file)?;
-        std::fs::rename(&temporary, path).with_context(|| format!("could not write {}", path.display()))
-    })();
+    let temporary = &path.with_file_name(temporary);
+    let written = write_and_name(archive, temporary).and_then(|()| Ok(std::fs::rename(temporary, path)?));
     if written.is_err() {
-        let _ = std::fs::remove_file(&temporary);
+        let _ = std::fs::remove_file(temporary);
     }
-    written
+    written.with_context(|| format!("could not write {}", path.display()))
+}
+
+fn write_and_name(archive: &Archive<'_>, path: &Path) -> Result<(), anyhow::Error> {
+    let directory = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    let mode = Mode::RUSR | Mode::WUSR;
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    match openat(CWD, directory, flags | OFlags::TMPFILE, mode) {
+        Ok(file) => {
+            write_to(archive, File::from(file.try_clone()?))?;
+            // Without a name until here, it is gone however this process ends.
+            let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
+            Ok(linkat(CWD, unnamed, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
+        }
+        // Not every file system has files without names.
+        Err(Errno::OPNOTSUPP | Errno::ISDIR) => {
+            write_to(archive, openat(CWD, path, flags | OFlags::CREATE | OFlags::EXCL, mode)?.into())
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn write_to(archive: &Archive<'_>, file: File) -> Result<(), anyhow::Error> {

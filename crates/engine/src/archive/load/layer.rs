@@ -133,7 +133,6 @@ impl Engine {
             let (member, expected) = (layer.member.clone(), layer.diff_id);
             return Err(LoadLayerError::DiffId { member, expected, actual: unpacked.diff_id });
         }
-        progress.layer(&id, &Status::PullComplete);
         Ok(writer.finish(unpacked.diff_id, unpacked.size_bytes)?)
     }
 }
