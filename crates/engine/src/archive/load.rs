@@ -154,13 +154,6 @@ struct PlannedLayer {
     blob: Option<Digest>,
 }
 
-/// Keeps a layer, and those below it, from being deleted until the images are written.
-#[allow(dead_code)] // Held for their drops.
-enum Hold {
-    Found(HeldLayer),
-    Published(PublishedLayers),
-}
-
 impl Engine {
     /// Loads all images of an archive: as docker saves them, or an OCI layout. Blocks.
     ///
@@ -180,7 +173,8 @@ impl Engine {
     ) -> Result<Vec<Loaded>, LoadError> {
         let members = Members::open(input, self.store.root())?;
         let images = plan(&members, platform)?;
-        let (held, mut holds) = self.hold_sound_stacks(&images)?;
+        // Kept against deletion by others until the images are written.
+        let (held, _holds) = self.hold_sound_stacks(&images)?;
         let missing = missing_layers(&images, &held);
         let contents = missing
             .iter()
@@ -192,8 +186,9 @@ impl Engine {
             .zip(&missing)
             .map(|(unpacked, layer)| (layer.chain_id, unpacked))
             .collect();
+        let mut published = Vec::with_capacity(images.len());
         for image in &images {
-            holds.extend(self.publish_image_layers(image, &mut finished)?);
+            published.push(self.publish_image_layers(image, &mut finished)?);
         }
         let before = self.store.references()?;
         let loaded = images.iter().map(|image| self.put_loaded(image, &before)).collect::<Result<_, _>>()?;
@@ -202,7 +197,10 @@ impl Engine {
     }
 
     /// Holds, for each image, the longest sound stack of its layers that the store has.
-    fn hold_sound_stacks(&self, images: &[PlannedImage]) -> Result<(HashSet<ChainId>, Vec<Hold>), HoldError> {
+    fn hold_sound_stacks(
+        &self,
+        images: &[PlannedImage],
+    ) -> Result<(HashSet<ChainId>, Vec<HeldLayer>), HoldError> {
         let mut held = HashSet::new();
         let mut holds = Vec::new();
         for image in images {
@@ -220,7 +218,7 @@ impl Engine {
                 held.insert(layer.chain_id);
             }
             // What holds a layer holds those below it.
-            holds.extend(top.map(Hold::Found));
+            holds.extend(top);
         }
         Ok((held, holds))
     }
@@ -229,15 +227,15 @@ impl Engine {
         &self,
         image: &PlannedImage,
         finished: &mut HashMap<ChainId, FinishedLayer>,
-    ) -> Result<Option<Hold>, PublishError> {
+    ) -> Result<PublishedLayers, PublishError> {
         let known = image.layers.iter().take_while(|layer| !finished.contains_key(&layer.chain_id)).count();
         let new: Vec<FinishedLayer> =
             image.layers[known..].iter().filter_map(|layer| finished.remove(&layer.chain_id)).collect();
         if new.is_empty() {
-            return Ok(None);
+            return Ok(PublishedLayers::default());
         }
         let base = known.checked_sub(1).map(|below| image.layers[below].chain_id);
-        Ok(Some(Hold::Published(self.store.publish_layers(base, new)?)))
+        self.store.publish_layers(base, new)
     }
 
     fn put_loaded(&self, image: &PlannedImage, before: &References) -> Result<Loaded, LoadError> {

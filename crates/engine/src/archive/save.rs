@@ -94,7 +94,7 @@ pub struct Archive<'e> {
 
 enum Blob {
     Document { bytes: Vec<u8>, mtime_seconds: i64 },
-    Layer { layer: Layer, tar_bytes: u64, mtime_seconds: i64 },
+    Layer { layer: Box<Layer>, tar_bytes: u64, mtime_seconds: i64 },
 }
 
 impl Engine {
@@ -194,7 +194,8 @@ impl Engine {
             let mut tar_split = self.store.open_tar_split(layer)?;
             let tar_bytes = measure::tar_bytes(&mut tar_split)
                 .map_err(|source| SaveError::Measure { layer: digest, source })?;
-            let blob = Blob::Layer { layer: layer.clone(), tar_bytes, mtime_seconds: created_seconds };
+            let blob =
+                Blob::Layer { layer: Box::new(layer.clone()), tar_bytes, mtime_seconds: created_seconds };
             blobs.insert(digest.hex(), blob);
             layers.push((digest, tar_bytes));
         }

@@ -57,7 +57,7 @@ pub(super) fn tar_bytes(tar_split: &mut dyn Read) -> Result<u64, MeasureError> {
 
 fn decoded_bytes(base64: &str) -> Option<u64> {
     let padding = base64.bytes().rev().take_while(|byte| *byte == b'=').take(3).count();
-    (base64.len() % 4 == 0 && padding < 3).then(|| (base64.len() / 4 * 3 - padding) as u64)
+    (base64.len().is_multiple_of(4) && padding < 3).then(|| (base64.len() / 4 * 3 - padding) as u64)
 }
 
 #[cfg(test)]
