@@ -3,3 +3,4 @@
 //! A suite is registered here when the program passes it; `tests/README.md` lists those that wait.
 
 mod peers;
+mod removal;
