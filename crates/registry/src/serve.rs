@@ -22,7 +22,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::api::answer::Body;
 use crate::api::dispatch::{self, Peer};
-use crate::config::{Config, ConfigError, Limits};
+use crate::config::{Config, ConfigError};
 use crate::maintenance::collect::{CollectOptions, collect};
 use crate::open::{OpenRegistryError, OpenRoot};
 use crate::registry::Registry;
@@ -133,8 +133,8 @@ impl Server {
     /// Answers requests until `shutdown` resolves, then ends those that run and returns.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let (stop, stopping) = watch::channel(false);
-        let limits = self.config.limits.clone();
-        let slots = Arc::new(Semaphore::new(limits.connections_max));
+        let connections_max = self.config.limits.connections_max;
+        let slots = Arc::new(Semaphore::new(connections_max));
         let registry = Arc::clone(&self.root.registry);
         let mut tasks = tokio::task::JoinSet::new();
         let control = self.listeners.len() - 1;
@@ -144,7 +144,6 @@ impl Server {
                 registry: Arc::clone(&registry),
                 acceptor: self.tls.as_ref().filter(|_| !is_control).map(|(acceptor, _)| acceptor.clone()),
                 slots: Arc::clone(&slots),
-                limits: limits.clone(),
                 stopping: stopping.clone(),
                 is_control,
             };
@@ -166,7 +165,7 @@ impl Server {
         shutdown.await;
         tasks.shutdown().await;
         let _ = stop.send(true);
-        let all = u32::try_from(limits.connections_max).unwrap_or(u32::MAX);
+        let all = u32::try_from(connections_max).unwrap_or(u32::MAX);
         if tokio::time::timeout(self.config.drain_timeout, slots.acquire_many(all)).await.is_err() {
             let seconds = self.config.drain_timeout.as_secs();
             tracing::warn!("requests were still running {seconds} s after the signal to stop");
@@ -204,7 +203,6 @@ struct Accepting {
     registry: Arc<Registry>,
     acceptor: Option<TlsAcceptor>,
     slots: Arc<Semaphore>,
-    limits: Limits,
     stopping: watch::Receiver<bool>,
     is_control: bool,
 }
@@ -228,7 +226,6 @@ impl Accepting {
     fn start(&self, socket: Socket, address: Option<SocketAddr>, slot: OwnedSemaphorePermit) {
         let connection = Connection {
             registry: Arc::clone(&self.registry),
-            limits: self.limits.clone(),
             stopping: self.stopping.clone(),
             peer: Peer {
                 address: address.map(|address| address.ip()),
@@ -249,7 +246,6 @@ impl Accepting {
 
 struct Connection {
     registry: Arc<Registry>,
-    limits: Limits,
     stopping: watch::Receiver<bool>,
     peer: Peer,
 }
@@ -257,7 +253,7 @@ struct Connection {
 impl Connection {
     async fn serve(mut self, socket: Socket, acceptor: Option<TlsAcceptor>) {
         // Nothing is allocated for a connection that says nothing.
-        let header_timeout = self.limits.header_timeout;
+        let header_timeout = self.registry.limits.header_timeout;
         tokio::select! {
             readable = tokio::time::timeout(header_timeout, socket.readable()) => {
                 if !matches!(readable, Ok(Ok(()))) {
@@ -269,8 +265,9 @@ impl Connection {
         match (acceptor, socket) {
             (Some(acceptor), Socket::Tcp(socket)) => {
                 self.peer.encrypted = true;
-                match tokio::time::timeout(header_timeout, acceptor.accept(socket)).await {
-                    Ok(Ok(stream)) => self.answer_encrypted(TokioIo::new(stream)).await,
+                // Boxed: a plain connection must not keep room for a handshake.
+                match tokio::time::timeout(header_timeout, Box::pin(acceptor.accept(socket))).await {
+                    Ok(Ok(stream)) => Box::pin(self.answer_encrypted(TokioIo::new(stream))).await,
                     Ok(Err(error)) if tls::is_ours(&error) => {
                         tracing::warn!("a TLS handshake ended: {error}")
                     }
@@ -278,7 +275,7 @@ impl Connection {
                 }
             }
             (_, socket) => {
-                let stream = Stream::new(socket, self.limits.send_timeout);
+                let stream = Stream::new(socket, self.registry.limits.send_timeout);
                 self.answer_plain(stream).await;
             }
         }
@@ -316,7 +313,7 @@ impl Connection {
             stream.give_back(parts.read_buf);
             memory::parked();
             tokio::select! {
-                readable = tokio::time::timeout(self.limits.idle_timeout, stream.readable()) => {
+                readable = tokio::time::timeout(self.registry.limits.idle_timeout, stream.readable()) => {
                     if !matches!(readable, Ok(Ok(()))) {
                         return;
                     }
@@ -350,7 +347,7 @@ impl Connection {
         };
         hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(self.limits.header_timeout)
+            .header_read_timeout(self.registry.limits.header_timeout)
             .title_case_headers(true)
             .max_headers(64)
             .serve_connection(stream, answering)

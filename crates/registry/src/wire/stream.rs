@@ -194,24 +194,27 @@ impl hyper::rt::Read for Stream {
         context: &mut Context<'_>,
         mut cursor: hyper::rt::ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.before.is_empty() {
-            let before = &mut self.get_mut().before;
-            let part = before.split_to(before.len().min(cursor.remaining()));
+        let stream = self.get_mut();
+        if !stream.before.is_empty() {
+            let length = stream.before.len().min(cursor.remaining());
+            let part = stream.before.split_to(length);
             cursor.put_slice(&part);
             return Poll::Ready(Ok(()));
         }
-        self.activity.touch();
         // SAFETY: the bytes go to tokio's ReadBuf as uninitialised, which only initialises; nothing is made uninitialised.
         #[allow(unsafe_code)]
         let filled = unsafe {
             let mut buffer = ReadBuf::uninit(cursor.as_mut());
-            let read = match &mut self.get_mut().socket {
+            let read = match &mut stream.socket {
                 Socket::Tcp(socket) => Pin::new(socket).poll_read(context, &mut buffer),
                 Socket::Unix(socket) => Pin::new(socket).poll_read(context, &mut buffer),
             };
             ready!(read)?;
             buffer.filled().len()
         };
+        // Here and not above: looking without finding anything is no activity, and the clock that parks an idle connection
+        // makes hyper look.
+        stream.activity.touch();
         // SAFETY: `filled` bytes of the cursor were written just above.
         #[allow(unsafe_code)]
         unsafe {
