@@ -31,7 +31,7 @@ fn each_case_has_the_right_verdict_and_stays_inside() {
     let canary = Canary::lock();
     let scratch = Scratch::new("hostile");
     // A bomb fills this file system and not the machine's.
-    let disk = Disk::make(scratch.path(), "disk", "3G", &["-O", "^has_journal"]);
+    let disk = Disk::make(scratch.path(), "disk", "3G", &[]);
     let good = Good::unpack(&scratch);
     let cases: Value = serde_json::from_slice(&corpus("cases.json")).expect("the index is JSON");
     let cases = cases.as_array().expect("the index is a list");
@@ -216,8 +216,11 @@ fn with_evil_port(manifest: &[u8], evil: &StaticRegistry) -> Vec<u8> {
 }
 
 /// Compares the image as a container would see it with the case's `tree`, where there is one.
+///
+/// The root's own line is left out: Docker's store takes nothing from an entry for the root, see `Unpack::root_entry`.
 fn tree_complaint(case: &Value, shale: &Shale, root: &DataRoot) -> Option<String> {
-    let expected: Vec<&str> = case["tree"].as_array()?.iter().filter_map(Value::as_str).collect();
+    let expected = case["tree"].as_array()?.iter().filter_map(Value::as_str);
+    let expected: Vec<&str> = expected.filter(|line| !line.starts_with(". d ")).collect();
     let mut diffs: Vec<(usize, &PathBuf)> = root
         .layers
         .values()
@@ -227,18 +230,17 @@ fn tree_complaint(case: &Value, shale: &Shale, root: &DataRoot) -> Option<String
         })
         .collect();
     diffs.sort_by_key(|(below, _)| std::cmp::Reverse(*below));
-    let seen = if let [(_, only)] = diffs.as_slice() {
-        short_lines(only)
-    } else {
-        let merged = shale.data_root().with_file_name("merged");
-        fs::create_dir_all(&merged).expect("the disk is ours");
-        let lower: Vec<String> = diffs.iter().map(|(_, diff)| diff.display().to_string()).collect();
-        let command = format!("mount -t overlay overlay -o ro,lowerdir={} merged", lower.join(":"));
-        shell(merged.parent().expect("it is below the case's folder"), &command);
-        let seen = short_lines(&merged);
-        unmount_below(&merged);
-        seen
-    };
+    // Mounted even where there is one layer, for a whiteout without anything below is no file either.
+    let beside = shale.data_root();
+    let [merged, empty] = ["merged", "empty"].map(|name| beside.with_file_name(name));
+    for folder in [&merged, &empty] {
+        fs::create_dir_all(folder).expect("the disk is ours");
+    }
+    let lower: Vec<String> = diffs.iter().map(|(_, diff)| diff.display().to_string()).collect();
+    let command = format!("mount -t overlay overlay -o ro,lowerdir={}:empty merged", lower.join(":"));
+    shell(merged.parent().expect("it is below the case's folder"), &command);
+    let seen = short_lines(&merged);
+    unmount_below(&merged);
     (seen != expected).then(|| format!("the tree is {seen:?}, not {expected:?}"))
 }
 

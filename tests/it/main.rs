@@ -2,5 +2,14 @@
 //!
 //! A suite is registered here when the program passes it; `tests/README.md` lists those that wait.
 
+mod concurrency;
+mod crash;
+mod dockers_root;
+mod hostile;
+mod opened_by_docker;
 mod peers;
+mod push;
 mod removal;
+mod save_load_copy;
+mod vectors;
+mod wire;

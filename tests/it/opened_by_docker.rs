@@ -75,8 +75,13 @@ fn zstd_layers_unpack_to_the_trees_of_their_gzip_twins() {
         DataRoot::read(shale.data_root())
     });
     assert!(zstd.leftovers.is_empty(), "{:?}", zstd.leftovers);
-    // The config is the same, the manifest and the compressed digests are not.
-    assert_eq!(zstd.configs, gzip.configs);
+    // skopeo writes the config anew, in OCI's words; the layers that it names are the same.
+    let diff_ids = |root: &DataRoot| {
+        let config = root.configs.values().next().expect("an image was pulled");
+        let config: Value = serde_json::from_slice(config).expect("a config is JSON");
+        config["rootfs"]["diff_ids"].clone()
+    };
+    assert_eq!(diff_ids(&zstd), diff_ids(&gzip));
     assert!(!zstd.layers.is_empty());
     assert_eq!(zstd.layers.keys().collect::<Vec<_>>(), gzip.layers.keys().collect::<Vec<_>>());
     for (chain, layer) in &zstd.layers {

@@ -126,12 +126,15 @@ fn a_certificate_counts_only_with_its_authority() {
     let reference = format!("{}/tls/busybox:1", registry.host());
     copy_image(&format!("{}/images/busybox:1", source.host()), &reference, &["--dest-tls-verify=false"]);
 
+    // Without an authority, Docker and Shale take any certificate on loopback; whoever installs one means it.
+    let stranger = DockerRegistry::start(&scratch.folder("stranger"), Access::Tls);
     let system = scratch.folder("etc-docker");
     let shale = Shale::new(scratch.path()).with_system_config(&system);
-    let message = shale.run(&["pull", &reference]).refusal();
-    assert!(message.to_lowercase().contains("certificate"), "{message}");
     let certificates = system.join("certs.d").join(registry.host());
     fs::create_dir_all(&certificates).expect("the scratch directory is ours");
+    fs::copy(stranger.authority(), certificates.join("ca.crt")).expect("the scratch directory is ours");
+    let message = shale.run(&["pull", &reference]).refusal();
+    assert!(message.to_lowercase().contains("certificate"), "{message}");
     fs::copy(registry.authority(), certificates.join("ca.crt")).expect("the scratch directory is ours");
     shale.shale(&["pull", &reference]);
     assert_eq!(images(&shale).len(), 1);
