@@ -264,6 +264,8 @@ struct Fetch {
     source: Source,
     progress: Arc<dyn Progress>,
     turns: Arc<Semaphore>,
+    /// Set by the first layer that finds no room: no partial download stays.
+    is_disk_full: Arc<AtomicBool>,
 }
 
 /// A blob to fetch and the layers that it becomes; more than one where an image has it twice.
@@ -294,6 +296,7 @@ impl Fetch {
             source: source.clone(),
             progress: Arc::clone(progress),
             turns: Arc::new(Semaphore::new(DOWNLOADS_MAX)),
+            is_disk_full: Arc::new(AtomicBool::new(false)),
         }
     }
 
@@ -362,6 +365,13 @@ impl Fetch {
                 let arrived = Arc::clone(&arrived);
                 tokio::task::spawn_blocking(move || {
                     let layer = fetch.unpack(&descriptor, &mut claim, receiver, diff_id, &arrived);
+                    if layer.as_ref().is_err_and(LayerError::is_disk_full) {
+                        fetch.is_disk_full.store(true, Ordering::Relaxed);
+                    }
+                    // Here, because nobody may be waiting any more for what another layer's failure ended.
+                    if layer.is_err() && fetch.is_disk_full.load(Ordering::Relaxed) {
+                        let _ = claim.restart();
+                    }
                     (claim, layer)
                 })
             };
@@ -372,7 +382,7 @@ impl Fetch {
                 (_, Ok(layer)) => return Ok((claim, layer)),
                 (Err(error), _) => return Err(error.into()),
                 // What an earlier pull kept may be what is wrong.
-                (Ok(()), Err(error)) if error.blames_content() => {
+                (Ok(()), Err(error)) if error.blames_content() && !error.is_disk_full() => {
                     claim.restart()?;
                     if kept_bytes == 0 {
                         return Err(error.into());

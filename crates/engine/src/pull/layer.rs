@@ -3,7 +3,9 @@
 //! Three threads share the work: the socket's, one that hashes, keeps and inflates the blob, and one that hashes the
 //! tar and writes the files. They meet in bounded pipes, so a layer of any size takes the same memory.
 
+use std::error::Error;
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use shale_oci::{Descriptor, DiffId, Digest, Digester};
@@ -73,6 +75,21 @@ impl LayerError {
     /// Whether the kept part of the blob may be to blame, so that a download from the start may help.
     pub fn blames_content(&self) -> bool {
         matches!(self, LayerError::Digest { .. } | LayerError::Size { .. } | LayerError::Unpack { .. })
+    }
+
+    /// Whether the disk has no room left; then what was kept of a blob is better given back than kept.
+    pub fn is_disk_full(&self) -> bool {
+        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+        let mut next: Option<&(dyn Error + 'static)> = Some(self);
+        while let Some(error) = next {
+            let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+            let kind = kind.or_else(|| error.downcast_ref::<Arc<io::Error>>().map(|shared| shared.kind()));
+            if kind.is_some_and(|kind| full.contains(&kind)) {
+                return true;
+            }
+            next = error.source();
+        }
+        false
     }
 }
 
@@ -199,4 +216,22 @@ pub fn unpack_blob(
         return Err(LayerError::DiffId { digest, expected, actual: unpacked.diff_id });
     }
     Ok(writer.finish(unpacked.diff_id, unpacked.size_bytes)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_known_wherever_it_showed() {
+        let full = || io::Error::from_raw_os_error(28);
+        let digest = Digest::sha256(b"");
+        assert!(LayerError::Unpack { digest, source: UnpackError::TarSplit(full()) }.is_disk_full());
+        assert!(LayerError::Open(full()).is_disk_full());
+        let shared = DiskError { action: "write", path: "a".into(), source: Arc::new(full()) };
+        assert!(LayerError::Keep(shared).is_disk_full());
+        let denied = || io::Error::from_raw_os_error(13);
+        assert!(!LayerError::Unpack { digest, source: UnpackError::TarSplit(denied()) }.is_disk_full());
+        assert!(!LayerError::Open(denied()).is_disk_full());
+    }
 }
