@@ -28,7 +28,10 @@ impl Disk {
     /// Mounts what `backing` holds. Nothing is written back by itself: the journal is committed every ten minutes.
     #[track_caller]
     fn mount(backing: PathBuf) -> Self {
-        let mount_point = backing.with_extension("mounted");
+        // One for each backing file, so that the end of the dead disk does not unmount its copy.
+        let mut mount_point = backing.clone().into_os_string();
+        mount_point.push(".mounted");
+        let mount_point = PathBuf::from(mount_point);
         fs::create_dir_all(&mount_point).expect("the scratch directory is ours");
         let mut mount = Command::new(require("mount", "mount"));
         run(mount.args(["-o", "loop,commit=600"]).arg(&backing).arg(&mount_point)).success();
