@@ -1,6 +1,6 @@
 //! The black-box suites: each promise of the program, judged by programs that are not ours.
 //!
-//! A suite is registered here when the program passes it; `tests/README.md` lists those that wait.
+//! `tests/README.md` says what each holds.
 
 mod concurrency;
 mod crash;
