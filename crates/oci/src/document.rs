@@ -8,6 +8,7 @@ use crate::{Digest, Index, MANIFEST_SIZE_MAX, Manifest, Verified, media_type};
 
 /// An image manifest or an index.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "documents are made one by one and never kept in numbers")]
 pub enum Document {
     /// One image.
     Manifest(Manifest),
