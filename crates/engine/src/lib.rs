@@ -6,8 +6,10 @@
 
 pub mod archive;
 pub mod check;
+pub mod compare;
 pub mod copy;
 mod engine;
+pub mod explain;
 pub mod images;
 mod layer_tar;
 mod pipe;

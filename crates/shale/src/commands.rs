@@ -3,6 +3,8 @@
 mod build;
 pub mod completion;
 mod copy;
+mod diff;
+mod explain;
 mod fsck;
 mod gc;
 mod history;
@@ -71,6 +73,8 @@ pub fn run(context: &Context, command: Command) -> Result<(), Failure> {
         Command::SystemDf { format, verbose } => system_df::run(context, &format, verbose),
         Command::Version { format } => version::run(format.as_deref()),
         Command::Info { format } => info::run(context, format.as_deref()),
+        Command::Explain(explain) => explain::run(context, &explain),
+        Command::Diff { image, other, format } => diff::run(context, &image, &other, format.as_deref()),
         Command::Fsck { repair, quiet } => fsck::run(context, repair, quiet),
         Command::Gc { dry_run } => gc::run(context, dry_run),
         Command::ImageRemove(command) => image_remove::run(context, &command),
@@ -86,6 +90,5 @@ pub fn run(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Login(login) => login::run(context, &login),
         Command::Logout { server } => logout::run(context, server.as_deref()),
         Command::Completion { shell, descriptions } => completion::script(shell, descriptions),
-        _ => Err(anyhow::anyhow!("not built yet").into()),
     }
 }

@@ -89,8 +89,8 @@ impl ContentDamage {
 }
 
 fn describe_files(count: usize, first: &[Fault]) -> String {
-    let files = if count == 1 { "file is" } else { "files are" };
-    let mut text = format!("{count} of its {files} not as recorded: ");
+    let verb = if count == 1 { "is" } else { "are" };
+    let mut text = format!("{count} of its files {verb} not as recorded: ");
     let named: Vec<String> = first.iter().map(|fault| format!("{} ({})", fault.name, fault.kind)).collect();
     text.push_str(&named.join(", "));
     if count > first.len() {

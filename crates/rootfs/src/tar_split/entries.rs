@@ -60,6 +60,8 @@ pub struct EntryRecord {
     pub gid: i64,
     /// Length of the file; 0 for what has no content.
     pub size_bytes: u64,
+    /// CRC-64/ISO of the content, as tar-split has it; absent for what has no content, and for sparse files.
+    pub checksum: Option<[u8; 8]>,
     /// Time of the last change.
     pub mtime: Timestamp,
     /// Target of a hard link or symbolic link, empty for others.
@@ -111,7 +113,8 @@ impl Entries<'_> {
             self.reader.skip_payload()?;
             self.reader.raw.clear();
             let Some(entry) = self.reader.next()? else { return Ok(None) };
-            if let Some(record) = record(entry) {
+            if let Some(mut record) = record(entry) {
+                record.checksum = self.reader.source.checksum().map_err(ArchiveError::Read)?;
                 return Ok(Some(record));
             }
         }
@@ -143,6 +146,7 @@ fn record(entry: Entry) -> Option<EntryRecord> {
         uid: entry.uid,
         gid: entry.gid,
         size_bytes: if kind == EntryKind::File { entry.size_bytes } else { 0 },
+        checksum: None,
         mtime: entry.mtime,
         link_name: EntryName::new(&entry.link_name),
         device: (entry.device_major, entry.device_minor),
@@ -158,6 +162,32 @@ struct Segments<'a> {
     start: usize,
     absent_bytes: u64,
     error: Option<LineError>,
+}
+
+impl Segments<'_> {
+    /// Returns the checksum of the content that follows; right after a header, where its segment ends.
+    fn checksum(&mut self) -> io::Result<Option<[u8; 8]>> {
+        if self.start < self.bytes.len() || self.absent_bytes > 0 {
+            return Ok(None);
+        }
+        match self.records.next() {
+            Ok(Some(Record::File { size_bytes, checksum, .. })) => {
+                self.absent_bytes = size_bytes;
+                Ok((size_bytes > 0).then_some(checksum))
+            }
+            Ok(Some(Record::Segment(bytes))) => {
+                self.bytes.clear();
+                self.bytes.extend_from_slice(bytes);
+                self.start = 0;
+                Ok(None)
+            }
+            Ok(None) => Ok(None),
+            Err(error) => {
+                self.error = Some(error);
+                Err(io::Error::other("tar-split is damaged"))
+            }
+        }
+    }
 }
 
 impl Source for Segments<'_> {

@@ -1,0 +1,333 @@
+//! `fsck`: the damages of `fixtures/docker/*/damage-probe.txt` made on dockerd's own roots, and their repair.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use shale_engine::check::repair::Repaired;
+use shale_engine::check::{CheckReport, Severity};
+use shale_engine::progress::{Progress, Silent};
+use shale_engine::{Access, Engine};
+use shale_oci::Reference;
+use shale_registry_client::{Client, ClientOptions, Proxies, Retries};
+use shale_testkit::bad_registry::BadRegistry;
+use shale_testkit::image::{Flavour, ImageBuilder, LayerBuilder};
+
+use crate::golden::extract;
+
+/// The image that was pulled by digest: one layer, no container, no child.
+const PULLED: &str = "204a8746149a684e099230782d82c9d8ffd0b95f24e8635c9bca9e6359c343ce";
+const PULLED_CHAIN: &str = "8c0959704bfc68e7cb20334e6c3eed36656328f5643e25d804e77bf6716cad36";
+/// The top layer of fx/app:1, which has three below it.
+const APP_CHAIN: &str = "7423f9463fd0a069b298f85aab129316d3275d8991383a06d35e312b4be9bf3c";
+
+/// A root of dockerd 20.10 to be damaged.
+struct Victim {
+    root: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+impl Victim {
+    fn new() -> Victim {
+        let directory = tempfile::tempdir().unwrap();
+        Victim { root: extract("20.10.24", directory.path()), _directory: directory }
+    }
+
+    fn layer(&self, chain: &str, file: &str) -> PathBuf {
+        self.root.join("image/overlay2/layerdb/sha256").join(chain).join(file)
+    }
+
+    fn cache(&self, chain: &str, file: &str) -> PathBuf {
+        let cache_id = fs::read_to_string(self.layer(chain, "cache-id")).unwrap();
+        self.root.join("overlay2").join(cache_id).join(file)
+    }
+
+    fn images(&self, file: &str) -> PathBuf {
+        self.root.join("image/overlay2").join(file)
+    }
+}
+
+fn check_root(root: &Path) -> CheckReport {
+    Engine::open_to_check(root, Access::Read).unwrap().check(&|_| ()).unwrap()
+}
+
+fn codes(report: &CheckReport) -> Vec<&'static str> {
+    let serious = report.problems.iter().filter(|problem| problem.severity > Severity::Leftover);
+    let mut codes: Vec<_> = serious.map(|problem| problem.code).collect();
+    codes.dedup();
+    codes
+}
+
+#[track_caller]
+fn check(damage: impl FnOnce(&Victim), expected: &[&str]) {
+    let victim = Victim::new();
+    damage(&victim);
+    let report = check_root(&victim.root);
+    assert_eq!(codes(&report), expected, "{:#?}", report.problems);
+    assert_eq!(report.is_sound(), expected.is_empty());
+    for problem in &report.problems {
+        assert!(!problem.what.is_empty() && !problem.consequence.is_empty() && !problem.advice.is_empty());
+    }
+}
+
+fn append(path: PathBuf, text: &str) {
+    let content = fs::read_to_string(&path).unwrap() + text;
+    fs::write(path, content).unwrap();
+}
+
+#[test]
+fn roots_of_docker_are_sound_and_every_file_is_read() {
+    for version in ["20.10.24", "28.5.2"] {
+        let directory = tempfile::tempdir().unwrap();
+        let root = extract(version, directory.path());
+        let report = check_root(&root);
+        assert!(report.problems.is_empty(), "{version}: {:#?}", report.problems);
+        assert_eq!((report.images, report.layers, report.content_bytes), (7, 5, 1_982_607));
+    }
+}
+
+#[test]
+fn layers_that_docker_does_not_load() {
+    let damaged = |code| ["image-layer-damaged", code];
+    let layer = |victim: &Victim, file: &str| victim.layer(PULLED_CHAIN, file);
+    // nosize, size_nl, baddigest, cacheid_empty, nolayer
+    check(|victim| fs::remove_file(layer(victim, "size")).unwrap(), &damaged("layer-size"));
+    check(|victim| append(layer(victim, "size"), "\n"), &damaged("layer-size"));
+    check(|victim| fs::write(layer(victim, "diff"), "sha256:zz").unwrap(), &damaged("layer-diff-id"));
+    check(|victim| fs::write(layer(victim, "cache-id"), "").unwrap(), &damaged("layer-cache-id"));
+    check(|victim| fs::write(layer(victim, "descriptor.json"), "{").unwrap(), &damaged("layer-descriptor"));
+    check(|victim| fs::remove_dir_all(layer(victim, "")).unwrap(), &["image-layer-missing"]);
+}
+
+#[test]
+fn layers_that_docker_loads_and_cannot_use() {
+    // notarsplit, badtarsplit
+    check(
+        |victim| fs::remove_file(victim.layer(PULLED_CHAIN, "tar-split.json.gz")).unwrap(),
+        &["layer-tar-split-missing"],
+    );
+    let cut = |victim: &Victim| {
+        let path = victim.layer(PULLED_CHAIN, "tar-split.json.gz");
+        let content = fs::read(&path).unwrap();
+        fs::write(path, &content[..content.len() / 2]).unwrap();
+    };
+    check(cut, &["layer-tar-split-damaged"]);
+    // nodiffdir, emptyoverlay
+    let missing = &["layer-directory-missing"];
+    check(|victim| fs::remove_dir_all(victim.cache(PULLED_CHAIN, "diff")).unwrap(), missing);
+    check(
+        |victim| fs::remove_dir_all(victim.cache(PULLED_CHAIN, "")).unwrap(),
+        &["layer-directory-missing", "layer-link-file"],
+    );
+    // nolinksym, nolinkfile, nolower
+    let unlink = |victim: &Victim| {
+        let link = fs::read_to_string(victim.cache(PULLED_CHAIN, "link")).unwrap();
+        fs::remove_file(victim.root.join("overlay2/l").join(link)).unwrap();
+    };
+    check(unlink, &["layer-link"]);
+    check(|victim| fs::remove_file(victim.cache(PULLED_CHAIN, "link")).unwrap(), &["layer-link-file"]);
+    check(|victim| fs::remove_file(victim.cache(APP_CHAIN, "lower")).unwrap(), &["layer-lower"]);
+}
+
+#[test]
+fn damage_that_only_reading_the_files_shows() {
+    // diffwrong: another content of the same length, another length, no file, another kind of file
+    let file = |victim: &Victim| victim.cache(PULLED_CHAIN, "diff/hello");
+    check(|victim| fs::write(file(victim), "XXXXXX").unwrap(), &["layer-content"]);
+    check(|victim| fs::write(file(victim), "hello, world\n").unwrap(), &["layer-content"]);
+    check(|victim| fs::remove_file(file(victim)).unwrap(), &["layer-content"]);
+    let replace = |victim: &Victim| {
+        fs::remove_file(file(victim)).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", file(victim)).unwrap();
+    };
+    check(replace, &["layer-content"]);
+    // A layer that verifies in itself, under the name of another.
+    let swap = |victim: &Victim| {
+        let (from, to) =
+            (victim.layer(APP_CHAIN, "tar-split.json.gz"), victim.layer(PULLED_CHAIN, "tar-split.json.gz"));
+        fs::copy(from, to).unwrap();
+    };
+    check(swap, &["layer-content"]);
+    let empty = |victim: &Victim| {
+        // What gzip makes of nothing: a record without a line.
+        let gzip: &[u8] = &[31, 139, 8, 0, 0, 0, 0, 0, 0, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        fs::write(victim.layer(PULLED_CHAIN, "tar-split.json.gz"), gzip).unwrap();
+    };
+    check(empty, &["layer-content-digest"]);
+}
+
+#[test]
+fn images_and_names() {
+    let content = |victim: &Victim| victim.images(&format!("imagedb/content/sha256/{PULLED}"));
+    // badimg, refmissing, parentmissing, and names that dockerd does not start on
+    check(|victim| append(content(victim), "\n"), &["image-content"]);
+    let edit = |victim: &Victim, from: &str, to: &str| {
+        let path = victim.images("repositories.json");
+        fs::write(&path, fs::read_to_string(&path).unwrap().replacen(from, to, 1)).unwrap();
+    };
+    check(
+        |victim| edit(victim, "\"fx/base:1\":\"sha256:7", "\"fx/base:1\":\"sha256:8"),
+        &["name-without-image"],
+    );
+    check(
+        |victim| edit(victim, "\"fx/base\":{\"fx/base:1\"", "\"fx/base\":{\"docker.io/fx/base:1\""),
+        &["name-not-familiar"],
+    );
+    check(|victim| fs::write(victim.images("repositories.json"), "").unwrap(), &["names-damaged"]);
+    let orphan = |victim: &Victim| {
+        let metadata = victim.images(&format!("imagedb/metadata/sha256/{PULLED}"));
+        fs::create_dir_all(&metadata).unwrap();
+        fs::write(metadata.join("parent"), format!("sha256:{}", "ab".repeat(32))).unwrap();
+    };
+    check(orphan, &["image-parent-missing"]);
+}
+
+#[test]
+fn what_docker_does_not_mind_is_no_damage() {
+    // nocommitted, cacheid_short, descr, imgnewline's like: white space around a diff ID
+    check(
+        |victim| {
+            let bottom = "2a618d007ab312722ac37b36490554e0c658a1fd597559ebce9a93b5eb2cda5f";
+            fs::remove_file(victim.cache(bottom, "committed")).unwrap();
+        },
+        &[],
+    );
+    let short = |victim: &Victim| {
+        let link = fs::read_to_string(victim.cache(PULLED_CHAIN, "link")).unwrap();
+        fs::rename(victim.cache(PULLED_CHAIN, ""), victim.root.join("overlay2/abc")).unwrap();
+        fs::write(victim.layer(PULLED_CHAIN, "cache-id"), "abc").unwrap();
+        let symlink = victim.root.join("overlay2/l").join(link);
+        fs::remove_file(&symlink).unwrap();
+        std::os::unix::fs::symlink("../abc/diff", symlink).unwrap();
+    };
+    check(short, &[]);
+    check(|victim| append(victim.layer(PULLED_CHAIN, "diff"), "\n"), &[]);
+    check(|victim| fs::write(victim.layer(PULLED_CHAIN, "descriptor.json"), "{\"size\":1}").unwrap(), &[]);
+}
+
+/// A store that pulled an image of three layers from a registry that runs as long as this value.
+struct Pulled {
+    registry: Option<BadRegistry>,
+    root: tempfile::TempDir,
+    reference: Reference,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Pulled {
+    fn new() -> Pulled {
+        let layers =
+            ["one", "two", "three"].map(|name| LayerBuilder::new().file(name, 0o644, name.as_bytes()));
+        let image = layers.into_iter().fold(ImageBuilder::new(Flavour::Oci), ImageBuilder::layer).build();
+        let registry = BadRegistry::start_with("good", image);
+        let reference = Reference::parse(&format!("{}/app/web:latest", registry.host())).unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let root = tempfile::tempdir().unwrap();
+        let pulled = Pulled { registry: Some(registry), root, reference, runtime };
+        let engine = Engine::open(pulled.root.path()).unwrap();
+        let silent: Arc<dyn Progress> = Arc::new(Silent);
+        pulled.runtime.block_on(engine.pull(&client(), &pulled.reference, None, &silent)).unwrap();
+        pulled
+    }
+
+    /// Returns the path of the file that layer `index` holds.
+    fn file(&self, index: usize) -> PathBuf {
+        let engine = Engine::open_to_look(self.root.path()).unwrap();
+        let image = engine.load_image(&self.reference.familiar()).unwrap();
+        engine.store().layer_diff_path(&image.layers[index]).join(["one", "two", "three"][index])
+    }
+
+    fn repair(&self) -> (CheckReport, Repaired, CheckReport) {
+        let engine = Engine::open_to_check(self.root.path(), Access::Write).unwrap();
+        let before = engine.check(&|_| ()).unwrap();
+        let silent: Arc<dyn Progress> = Arc::new(Silent);
+        let client = client();
+        let repair = engine.repair(&client, &before, &silent, SystemTime::now());
+        let repaired = self.runtime.block_on(repair).unwrap();
+        (before, repaired, engine.check(&|_| ()).unwrap())
+    }
+}
+
+fn client() -> Client {
+    let retries = Retries { attempts_max: 1, ..ClientOptions::default().retries };
+    Client::new(ClientOptions {
+        certs_d: Vec::new(),
+        proxies: Proxies::None,
+        retries,
+        ..ClientOptions::default()
+    })
+    .unwrap()
+}
+
+#[test]
+fn a_layer_with_a_changed_file_is_fetched_again_and_those_above_stay() {
+    let pulled = Pulled::new();
+    let above = pulled.file(2);
+    fs::write(pulled.file(0), "eno").unwrap();
+    let (before, repaired, after) = pulled.repair();
+    assert_eq!(codes(&before), ["layer-content"]);
+    assert!(
+        before.problems[0]
+            .what
+            .ends_with("1 of its files is not as recorded: one (file integrity checksum failed)"),
+        "{}",
+        before.problems[0].what
+    );
+    assert_eq!((repaired.fetched.len(), &repaired.failed[..]), (1, &[][..]));
+    assert!(after.problems.is_empty(), "{:#?}", after.problems);
+    assert_eq!(fs::read_to_string(pulled.file(0)).unwrap(), "one");
+    assert_eq!(pulled.file(2), above, "a sound layer is not replaced");
+}
+
+#[test]
+fn a_damaged_config_and_missing_files_are_fetched_again() {
+    let pulled = Pulled::new();
+    let id = Engine::open_to_look(pulled.root.path())
+        .unwrap()
+        .find_image(&pulled.reference.familiar())
+        .unwrap()
+        .id;
+    let content = pulled.root.path().join("image/overlay2/imagedb/content/sha256").join(id.hex());
+    let config = fs::read_to_string(&content).unwrap();
+    fs::remove_file(pulled.file(1)).unwrap();
+    fs::write(&content, config.replacen("linux", "xunil", 1)).unwrap();
+    let (before, repaired, after) = pulled.repair();
+    assert_eq!(codes(&before), ["image-content", "layer-content"]);
+    assert_eq!(repaired.failed, []);
+    assert!(after.problems.is_empty(), "{:#?}", after.problems);
+    assert_eq!(fs::read_to_string(&content).unwrap(), config);
+    assert_eq!(fs::read_to_string(pulled.file(1)).unwrap(), "two");
+}
+
+#[test]
+fn links_are_mended_without_a_registry() {
+    let mut pulled = Pulled::new();
+    pulled.registry = None;
+    let directory = |index: usize| pulled.file(index).ancestors().nth(2).unwrap().to_owned();
+    let link = fs::read_to_string(directory(0).join("link")).unwrap();
+    let second = fs::read_to_string(directory(1).join("link")).unwrap();
+    fs::remove_file(directory(0).join("link")).unwrap();
+    fs::remove_file(pulled.root.path().join("overlay2/l").join(second)).unwrap();
+    fs::write(directory(2).join("lower"), "l/NONSENSE").unwrap();
+    let (before, repaired, after) = pulled.repair();
+    assert!(!before.is_sound());
+    assert_eq!(repaired.relinked.len(), 3);
+    assert_eq!(repaired.failed, []);
+    assert!(after.problems.is_empty(), "{:#?}", after.problems);
+    assert_eq!(
+        fs::read_to_string(directory(0).join("link")).unwrap(),
+        link,
+        "the layers above name the old one"
+    );
+}
+
+#[test]
+fn without_the_registry_the_damage_stays_and_is_still_told() {
+    let mut pulled = Pulled::new();
+    pulled.registry = None;
+    fs::write(pulled.file(0), "eno").unwrap();
+    let (_, repaired, after) = pulled.repair();
+    assert_eq!(repaired.fetched, []);
+    assert!(!repaired.failed[0].1.is_empty());
+    assert_eq!(codes(&after), ["layer-content"], "the layer's record is back, so the same damage is found");
+}
