@@ -253,6 +253,7 @@ async fn walk(source: &Source, graph: &mut Graph, top: Node) -> Result<(), CopyE
 }
 
 /// An entry of a list, once it was looked at.
+#[expect(clippy::large_enum_variant, reason = "one is made for each blob, and is taken apart at once")]
 enum Fetched {
     Document(Box<Node>),
     Blob(Descriptor),

@@ -171,7 +171,7 @@ impl Engine {
             }
         }
         self.note_source(repository, &layers[..held.len()])?;
-        holds.extend(held.pop().map(Hold::Found));
+        holds.extend(held.pop().map(|layer| Hold::Found(Box::new(layer))));
         Ok(holds)
     }
 
@@ -251,7 +251,7 @@ impl Engine {
 /// Keeps layers from being deleted until the image is written.
 #[allow(dead_code)] // Held for their drops.
 enum Hold {
-    Found(HeldLayer),
+    Found(Box<HeldLayer>),
     Published(shale_store::PublishedLayers),
 }
 

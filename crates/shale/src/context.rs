@@ -116,7 +116,7 @@ pub struct ShownProgress(Progress);
 
 impl ShownProgress {
     /// Shows everything, or nothing where the user asked for quiet.
-    pub fn new(quiet: bool) -> Arc<dyn progress::Progress> {
+    pub fn shown(quiet: bool) -> Arc<dyn progress::Progress> {
         Arc::new(ShownProgress(if quiet { Progress::new(Surface::Nothing) } else { Progress::on_stdout() }))
     }
 }

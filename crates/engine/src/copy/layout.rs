@@ -275,7 +275,7 @@ impl Layout {
             else {
                 continue;
             };
-            let listed = annotation(entry, REF_NAME).and_then(fallback_subject);
+            let listed = annotation(entry, REF_NAME).and_then(|tag| fallback_subject(tag));
             if let Some(subject) = listed {
                 let known = self.referrers.entry(subject).or_default();
                 known.extend(node.children.iter().cloned());
@@ -368,7 +368,7 @@ fn annotation<'a>(entry: &'a Descriptor, key: &str) -> Option<&'a String> {
 }
 
 /// Returns which digest a tag like `sha256-<hex>` lists the referrers of.
-fn fallback_subject(tag: &String) -> Option<Digest> {
+fn fallback_subject(tag: &str) -> Option<Digest> {
     let (algorithm, hex) = tag.split_once('-')?;
     format!("{algorithm}:{hex}").parse().ok()
 }

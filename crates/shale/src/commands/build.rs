@@ -263,7 +263,7 @@ impl Bases<'_> {
     fn pull(&self, name: &str, platform: Option<&Platform>) -> Result<ImageId, Failure> {
         let reference = Reference::parse(name)?.or_latest();
         let client = self.context.client()?;
-        let progress = ShownProgress::new(self.is_quiet);
+        let progress = ShownProgress::shown(self.is_quiet);
         let pulling = self.engine.pull(&client, &reference, platform, &progress);
         Ok(self.context.block_on(pulling)?.image)
     }

@@ -13,7 +13,7 @@ pub fn run(context: &Context, command: &Copy) -> Result<(), Failure> {
     let platforms = command.platforms.iter().map(|platform| platform.parse()).collect::<Result<_, _>>()?;
     let options = CopyOptions { platforms, referrers: !command.no_referrers };
     let client = context.client()?;
-    let progress = ShownProgress::new(command.quiet);
+    let progress = ShownProgress::shown(command.quiet);
     progress.message(&format!("Copying {from} to {to}"));
     let copied = context.block_on(async { copy(&client, &from, &to, &options, &progress).await })?;
     if command.quiet {

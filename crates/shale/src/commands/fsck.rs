@@ -32,7 +32,7 @@ pub fn run(context: &Context, repair: bool, quiet: bool) -> Result<(), Failure> 
     print_problems(&report, quiet);
     if repair && !report.problems.is_empty() {
         let client = context.client()?;
-        let progress = ShownProgress::new(quiet);
+        let progress = ShownProgress::shown(quiet);
         let repaired = context.block_on(async {
             engine.repair(&client, &report, &progress, SystemTime::now()).await.map_err(Failure::from)
         })?;

@@ -28,7 +28,7 @@ pub fn run(context: &Context, command: &Load) -> Result<(), Failure> {
     };
     let engine = context.engine()?;
     // As docker: what moves is shown on a terminal only.
-    let progress = ShownProgress::new(command.quiet || !screen::is_terminal(io::stdout()));
+    let progress = ShownProgress::shown(command.quiet || !screen::is_terminal(io::stdout()));
     let loaded = engine.load(input, platform.as_ref(), &*progress)?;
     drop(progress);
     for line in loaded.iter().flat_map(lines) {

@@ -24,7 +24,7 @@ pub fn run(
     }
     let engine = context.engine()?;
     let client = context.client()?;
-    let progress = ShownProgress::new(quiet);
+    let progress = ShownProgress::shown(quiet);
     context.block_on(async {
         let references = if all_tags {
             let tags = client.tags(&reference.repository).await?;

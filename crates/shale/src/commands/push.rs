@@ -17,7 +17,7 @@ pub fn run(context: &Context, reference: &str, all_tags: bool, quiet: bool) -> R
     }
     let engine = context.engine()?;
     let client = context.client()?;
-    let progress = ShownProgress::new(quiet);
+    let progress = ShownProgress::shown(quiet);
     progress.message(&format!("The push refers to repository [{}]", reference.repository));
     context.block_on(async {
         let references = if all_tags {
