@@ -38,7 +38,8 @@ pub use images::{
 };
 pub use layers::{
     BeginLayerError, FinishLayerError, FinishedLayer, HeldLayer, HoldError, LAYERS_MAX, Layer, LayerDamage,
-    LayerError, LayerWriter, MendError, MountError, MountedLayer, OverlayPaths, PublishError, PublishedLayers,
+    LayerError, LayerWriter, MendError, MountError, MountedLayer, OverlayPaths, PublishError,
+    PublishedLayers,
 };
 pub use lock::AccessError;
 pub use mounts::Mount;
