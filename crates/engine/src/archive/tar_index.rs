@@ -272,7 +272,7 @@ fn octal(field: &[u8]) -> Option<u64> {
     let digits = field.trim_ascii_start();
     let digits = &digits[..digits.iter().position(|byte| matches!(byte, 0 | b' ')).unwrap_or(digits.len())];
     digits.iter().try_fold(0_u64, |value, digit| {
-        (matches!(digit, b'0'..=b'7') && value >> 60 == 0).then_some(value << 3 | u64::from(digit - b'0'))
+        (matches!(digit, b'0'..=b'7') && value >> 60 == 0).then(|| value << 3 | u64::from(digit - b'0'))
     })
 }
 
