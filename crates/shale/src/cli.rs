@@ -17,7 +17,7 @@ use std::{ffi::OsString, path::PathBuf};
 #[allow(unused_imports)] // The commands name them.
 pub use self::{
     command::{
-        Build, Command, Copy, Explain, ImageRemove, Images, Import, Load, Login, ManifestInspect,
+        Build, Command, Copy, Daemon, Explain, ImageRemove, Images, Import, Load, Login, ManifestInspect,
         RegistryCommand, Save, Search, Serve, Shell,
     },
     help::UsageError,

@@ -3,6 +3,7 @@
 mod build;
 pub mod completion;
 mod copy;
+mod daemon;
 mod diff;
 mod explain;
 mod fsck;
@@ -79,6 +80,7 @@ pub fn run(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Gc { dry_run } => gc::run(context, dry_run),
         Command::ImageRemove(command) => image_remove::run(context, &command),
         Command::ImagePrune { all, force, filters } => image_prune::run(context, all, force, &filters),
+        Command::Daemon(daemon) => daemon::run(context, &daemon),
         Command::Tour => tour::run(),
         Command::Registry(command) => registry::run(context, command),
         Command::Save(save) => save::run(context, &save),

@@ -76,6 +76,7 @@ pub enum Command {
     },
     Explain(Explain),
     Copy(Copy),
+    Daemon(Daemon),
     Fsck {
         repair: bool,
         quiet: bool,
@@ -252,6 +253,19 @@ pub struct Copy {
     pub platforms: Vec<String>,
     pub no_referrers: bool,
     pub quiet: bool,
+}
+
+/// `shale daemon`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Daemon {
+    pub hosts: Vec<String>,
+    pub socket_mode: Option<String>,
+    pub socket_group: Option<String>,
+    pub tls_authority: Option<PathBuf>,
+    pub tls_certificate: Option<PathBuf>,
+    pub tls_key: Option<PathBuf>,
+    pub plain_loopback: bool,
 }
 
 /// `shale registry …`.
@@ -491,6 +505,18 @@ impl Command {
             platforms: matches.list("platform"),
             no_referrers: matches.is_on("no-referrers"),
             quiet: matches.is_on("quiet"),
+        })
+    }
+
+    pub(super) fn daemon(matches: &Matches) -> Command {
+        Command::Daemon(Daemon {
+            hosts: matches.list("host"),
+            socket_mode: matches.filled("socket-mode"),
+            socket_group: matches.filled("socket-group"),
+            tls_authority: path(matches, "tlscacert"),
+            tls_certificate: path(matches, "tlscert"),
+            tls_key: path(matches, "tlskey"),
+            plain_loopback: matches.is_on("plain-loopback"),
         })
     }
 

@@ -57,6 +57,7 @@ static ROOT: Spec = Spec {
         system::SYSTEM,
         system::COMPLETION,
         system::COPY,
+        system::DAEMON,
         system::DIFF,
         system::FSCK,
         system::GC,

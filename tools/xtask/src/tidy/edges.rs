@@ -37,7 +37,7 @@ const EDGES: [(&str, &[&str]); 16] = [
             "shale-engine-api",
         ],
     ),
-    ("shale-daemon", &["shale-engine", "shale-engine-api", "shale-oci"]),
+    ("shale-daemon", &["shale-engine", "shale-engine-api", "shale-oci", "shale-registry-client"]),
     (
         "shale",
         &[

@@ -154,6 +154,34 @@ All platforms and everything that refers to the image come along.",
     ..Spec::EMPTY
 };
 
+pub(super) const DAEMON: Spec = Spec {
+    name: "daemon",
+    usage: "[OPTIONS]",
+    about: "Serve the Docker Engine API",
+    long: "Serve the Docker Engine API, so that docker and its libraries work on the store.
+
+The daemon keeps nothing of its own: other shale commands may work on the same store
+at the same time. Whoever may connect is root on this machine.",
+    flags: &[
+        Flag::value(
+            "host",
+            Some('H'),
+            Kind::Strings,
+            "Sockets to listen on (default unix:///run/shale.sock)",
+        ),
+        Flag::switch("plain-loopback", None, "Allow tcp:// without TLS on a loopback address"),
+        Flag::value("socket-group", None, Kind::Text, "Group of the socket, by name or number"),
+        Flag::value("socket-mode", None, Kind::Text, "Permissions of the socket (default 0660)"),
+        Flag::value("tlscacert", None, Kind::Text, "Trust only clients with certificates signed by this CA")
+            .completed_by(Completes::Files),
+        Flag::value("tlscert", None, Kind::Text, "Path to the TLS certificate file")
+            .completed_by(Completes::Files),
+        Flag::value("tlskey", None, Kind::Text, "Path to the TLS key file").completed_by(Completes::Files),
+    ],
+    make: Some(Command::daemon),
+    ..Spec::EMPTY
+};
+
 pub(super) const FSCK: Spec = Spec {
     name: "fsck",
     usage: "[OPTIONS]",

@@ -1,0 +1,137 @@
+//! What all requests share, and the way from a request to its handler.
+
+use std::sync::Arc;
+
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, PRAGMA};
+use http::{HeaderValue, Method, Request, StatusCode};
+use hyper::body::Incoming;
+use shale_engine::Engine;
+use shale_engine_api::ApiVersion;
+use shale_registry_client::Client;
+use tokio::task::spawn_blocking;
+
+use crate::answer::{Answer, whole};
+use crate::events::Events;
+use crate::failure::Failure;
+use crate::request::Call;
+use crate::route::Route;
+use crate::{images, objects, system};
+
+/// How the program names itself.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Version of the program.
+    pub version: String,
+    /// The commit that it was built from.
+    pub commit: String,
+}
+
+/// What all requests share. Cloning is cheap.
+#[derive(Clone)]
+pub(crate) struct Daemon {
+    pub(crate) engine: Engine,
+    /// A client of registries that knows no credentials; those come with requests.
+    pub(crate) registries: Client,
+    pub(crate) events: Events,
+    pub(crate) identity: Arc<Identity>,
+}
+
+impl Daemon {
+    /// Answers a request. Whatever happens, the answer says who we are.
+    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Answer {
+        let (head, body) = request.into_parts();
+        let started = std::time::Instant::now();
+        let (method, uri) = (head.method.clone(), head.uri.clone());
+        let outcome = match Call::parse(head) {
+            Ok(call) => self.dispatch(&call, body).await,
+            Err(failure) => Err(failure),
+        };
+        let mut answer = outcome.unwrap_or_else(|failure| {
+            if failure.status.is_server_error() {
+                tracing::warn!(%method, path = uri.path(), error = failure.message, "a request failed");
+            }
+            failure.answer()
+        });
+        let elapsed_ms = started.elapsed().as_millis();
+        // The query stays out of the log: clients put secrets into build arguments.
+        tracing::info!(%method, path = uri.path(), status = answer.status().as_u16(), elapsed_ms, "request");
+        let headers = answer.headers_mut();
+        let mut set = |name: &'static str, value: HeaderValue| {
+            headers.insert(HeaderName::from_static(name), value);
+        };
+        set("api-version", text(&ApiVersion::NEWEST.to_string()));
+        set("docker-experimental", HeaderValue::from_static("false"));
+        set("ostype", HeaderValue::from_static("linux"));
+        set("server", text(&format!("Docker/{} (linux)", self.identity.version)));
+        answer
+    }
+
+    async fn dispatch(&self, call: &Call, body: Incoming) -> Result<Answer, Failure> {
+        let route =
+            Route::find(&call.method, &call.path).ok_or_else(|| Failure::missing("page not found"))?;
+        match route {
+            Route::Ping => Ok(ping(&call.method)),
+            Route::Version => Ok(system::version(&self.identity)),
+            Route::Info => system::info(self).await,
+            Route::DiskUsage => system::disk_usage(self, call).await,
+            Route::Events => self.events.answer(call),
+            Route::Auth => system::auth(self, call, body).await,
+            Route::Images => images::list::answer(self, call).await,
+            Route::ImageCreate if call.query.text("fromImage").is_some() => {
+                images::pull::answer(self, call).await
+            }
+            Route::ImageInspect(name) => images::inspect::answer(self, call, name).await,
+            Route::ImageHistory(name) => images::history::answer(self, name).await,
+            Route::ImagePush(name) => images::push::answer(self, call, &name).await,
+            Route::ImageTag(name) => images::tag::answer(self, call, name).await,
+            Route::Distribution(name) => images::distribution::answer(self, call, &name).await,
+            Route::ImagesSearch => images::search::answer(self, call).await,
+            Route::ImageRemove(_) => Err(not_served("removing images")),
+            Route::ImageCreate => Err(not_served("importing")),
+            Route::ImagesGet | Route::ImageGet(_) => Err(not_served("saving")),
+            Route::ImagesLoad => Err(not_served("loading")),
+            Route::ImagesPrune => Err(not_served("pruning images")),
+            Route::NotServed(what) => Err(not_served(what)),
+            objects => objects::answer(call, objects),
+        }
+    }
+
+    /// Runs one operation on the store away from the sockets.
+    pub(crate) async fn blocking<T, E>(
+        &self,
+        operation: impl FnOnce(&Engine) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        Failure: From<E>,
+    {
+        let engine = self.engine.clone();
+        let joined = spawn_blocking(move || operation(&engine)).await;
+        joined.map_err(|error| Failure::internal(&error))?.map_err(Failure::from)
+    }
+}
+
+fn text(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("invalid"))
+}
+
+fn not_served(what: &str) -> Failure {
+    Failure::new(StatusCode::NOT_IMPLEMENTED, format!("shale daemon does not serve {what} yet"))
+}
+
+fn ping(method: &Method) -> Answer {
+    let mut answer = if *method == Method::HEAD {
+        crate::answer::empty(StatusCode::OK)
+    } else {
+        whole(bytes::Bytes::from_static(b"OK"))
+    };
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, must-revalidate"));
+    headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
+    // 2 would make clients build through BuildKit's own protocol.
+    headers.insert("builder-version", HeaderValue::from_static("1"));
+    headers.insert("swarm", HeaderValue::from_static("inactive"));
+    answer
+}

@@ -1,0 +1,65 @@
+//! `POST /images/{name}/push`.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use shale_engine::progress::Progress;
+use shale_engine::push::PushError;
+use shale_oci::{Reference, Tag};
+
+use crate::answer::Answer;
+use crate::daemon::Daemon;
+use crate::events::Action;
+use crate::failure::Failure;
+use crate::progress;
+use crate::registry_auth;
+use crate::request::Call;
+
+pub(crate) async fn answer(daemon: &Daemon, call: &Call, name: &str) -> Result<Answer, Failure> {
+    let named = Reference::parse(name)?;
+    let repository = named.repository.clone();
+    // Up to Docker 20.10 a tag in the path was ignored, and all tags were pushed.
+    let tag = call.query.text("tag").map(Tag::parse).transpose()?;
+    let client = registry_auth::client(call, &daemon.registries, &repository)?;
+    let daemon = daemon.clone();
+    progress::answer(true, move |reporter| async move {
+        reporter.message(&format!("The push refers to repository [{repository}]"));
+        let known =
+            daemon.blocking(move |engine| Ok::<_, Failure>(engine.local_tags(&named.repository))).await?;
+        let known = known.map_err(|error| refused(error, &repository))?;
+        let references = match tag {
+            Some(tag) => {
+                let wanted = repository.tagged(tag);
+                if !known.contains(&wanted) {
+                    return Err(Failure::missing(format!("tag does not exist: {}", wanted.familiar())));
+                }
+                vec![wanted]
+            }
+            None => known,
+        };
+        let progress: Arc<dyn Progress> = Arc::clone(&reporter) as Arc<dyn Progress>;
+        for reference in references {
+            let pushed = daemon.engine.push(&client, &reference, &progress).await;
+            let pushed = pushed.map_err(|error| refused(error, &repository))?;
+            let tag = reference.tag.map(|tag| tag.to_string());
+            reporter.send(&json!({
+                "progressDetail": {},
+                "aux": { "Tag": tag, "Digest": pushed.digest, "Size": pushed.size_bytes },
+            }));
+            daemon.image_event(Action::Push, &pushed.reference.familiar(), repository.familiar()).await;
+        }
+        Ok(())
+    })
+    .await
+}
+
+fn refused(error: PushError, repository: &shale_oci::Repository) -> Failure {
+    match error {
+        // dockerd names the whole repository here.
+        PushError::NoSuchTag(_) => Failure::missing(format!(
+            "An image does not exist locally with the tag: {}",
+            repository.familiar()
+        )),
+        error => Failure::internal(&error),
+    }
+}

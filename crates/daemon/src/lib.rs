@@ -1,0 +1,24 @@
+//! The Engine API over a socket: a request becomes a call of the engine, and its answer a document of the version asked.
+//!
+//! Promise: nothing is cached between requests, so that whatever another `shale` does on the same root is seen at once;
+//! a client that goes away cancels what it asked for; a malformed request is a 4xx.
+//! Not here: what a pull or a removal means; that is the engine's.
+
+mod answer;
+mod daemon;
+mod events;
+mod failure;
+mod images;
+mod objects;
+mod progress;
+mod registry_auth;
+mod request;
+mod route;
+mod serve;
+mod system;
+mod wire;
+
+pub use daemon::Identity;
+pub use serve::{Config, Limits, Server, StartError};
+pub use wire::listen::{Host, HostError, SocketAccess};
+pub use wire::tls::{TlsError, TlsFiles};

@@ -1,0 +1,96 @@
+//! Credentials that come with a request.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde::Deserialize;
+use shale_oci::Repository;
+use shale_registry_client::credentials::{Credential, Fixed, registry_key};
+use shale_registry_client::{Client, ClientError, ClientOptions, Secret};
+
+use crate::request::Call;
+
+/// The header of clients.
+const HEADER: &str = "x-registry-auth";
+
+const EITHER_PADDING: GeneralPurposeConfig =
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, EITHER_PADDING);
+const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, EITHER_PADDING);
+
+/// What clients send; `POST /auth` has it as its body.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(crate) struct AuthConfig {
+    pub(crate) username: String,
+    pub(crate) password: String,
+    pub(crate) serveraddress: String,
+    identitytoken: String,
+    registrytoken: String,
+}
+
+impl AuthConfig {
+    /// Reads the header; a missing or a spoilt one is nobody, as in dockerd.
+    fn of(call: &Call) -> AuthConfig {
+        let decoded = call.header(HEADER).and_then(|text| {
+            let text = text.trim();
+            URL_SAFE.decode(text).or_else(|_| STANDARD.decode(text)).ok()
+        });
+        decoded.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    }
+
+    fn credential(self) -> Option<Credential> {
+        if !self.registrytoken.is_empty() {
+            return Some(Credential::RegistryToken(Secret::new(self.registrytoken)));
+        }
+        if !self.identitytoken.is_empty() {
+            let username = Some(self.username).filter(|name| !name.is_empty());
+            return Some(Credential::IdentityToken { username, token: Secret::new(self.identitytoken) });
+        }
+        let password = Secret::new(self.password);
+        (!self.username.is_empty()).then_some(Credential::Basic { username: self.username, password })
+    }
+}
+
+/// Returns a client with the credentials of the request, which go to the registry of `repository` and nowhere else.
+pub(crate) fn client(
+    call: &Call,
+    anonymous: &Client,
+    repository: &Repository,
+) -> Result<Client, ClientError> {
+    match AuthConfig::of(call).credential() {
+        None => Ok(anonymous.clone()),
+        Some(credential) => {
+            let key = registry_key(repository.domain());
+            let credentials = Arc::new(Fixed { key, credential });
+            Client::new(ClientOptions { credentials, ..anonymous.options().clone() })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn credential(header: &str) -> Option<Credential> {
+        let head = http::Request::get("/x").header(HEADER, header).body(()).unwrap().into_parts().0;
+        AuthConfig::of(&Call::parse(head).unwrap()).credential()
+    }
+
+    #[test]
+    fn a_header_is_read_in_every_base64_and_rubbish_is_nobody() {
+        let bob = Credential::Basic { username: "bob".to_owned(), password: Secret::new("s?>cret") };
+        // {"username":"bob","password":"s?>cret"}, by `base64 -w0` and with its other alphabet and without padding.
+        for text in [
+            "eyJ1c2VybmFtZSI6ImJvYiIsInBhc3N3b3JkIjoicz8+Y3JldCJ9",
+            "eyJ1c2VybmFtZSI6ImJvYiIsInBhc3N3b3JkIjoicz8-Y3JldCJ9",
+        ] {
+            assert_eq!(credential(text), Some(bob.clone()), "{text}");
+        }
+        for text in ["e30=", "e30", "", "!!!", "bm90IGpzb24"] {
+            assert_eq!(credential(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! What the daemon says about itself and its machine, and logins.
+
+use std::path::Path;
+
+use http::StatusCode;
+use hyper::body::Incoming;
+use serde_json::{Map, Value, json};
+use shale_engine_api::ApiVersion;
+use shale_registry_client::credentials::registry_key;
+use shale_registry_client::{ClientOptions, InsecureRegistry, LoginError, Origin, Secret};
+
+use crate::answer::{Answer, document};
+use crate::daemon::{Daemon, Identity};
+use crate::failure::Failure;
+use crate::registry_auth::AuthConfig;
+use crate::request::Call;
+
+/// Answers `GET /version`.
+pub(crate) fn version(identity: &Identity) -> Answer {
+    let kernel = kernel();
+    let (newest, oldest) = (ApiVersion::NEWEST.to_string(), ApiVersion::OLDEST.to_string());
+    document(&json!({
+        "Platform": { "Name": "Shale" },
+        "Components": [{
+            "Name": "Engine",
+            "Version": identity.version,
+            "Details": {
+                "ApiVersion": newest,
+                "Arch": go_architecture(),
+                "BuildTime": "",
+                "Experimental": "false",
+                "GitCommit": identity.commit,
+                "GoVersion": "",
+                "KernelVersion": kernel,
+                "MinAPIVersion": oldest,
+                "Os": std::env::consts::OS,
+            },
+        }],
+        "Version": identity.version,
+        "ApiVersion": newest,
+        "MinAPIVersion": oldest,
+        "GitCommit": identity.commit,
+        "GoVersion": "",
+        "Os": std::env::consts::OS,
+        "Arch": go_architecture(),
+        "KernelVersion": kernel,
+    }))
+}
+
+/// Answers `GET /info`.
+pub(crate) async fn info(daemon: &Daemon) -> Result<Answer, Failure> {
+    let images = daemon
+        .blocking(|engine| {
+            let images = engine.store().images().map_err(|error| Failure::internal(&error))?;
+            Ok::<_, Failure>(images.iter().filter(|stored| stored.image.is_ok()).count())
+        })
+        .await?;
+    let root = daemon.engine.store().root();
+    let mut described = json!({
+        "ID": shale_oci::Digest::sha256(root.to_string_lossy().as_bytes()).hex(),
+        "Containers": 0,
+        "ContainersRunning": 0,
+        "ContainersPaused": 0,
+        "ContainersStopped": 0,
+        "Images": images,
+    });
+    let more = [store(root), abilities(), machine(daemon)];
+    for (key, value) in more.into_iter().flat_map(|part| part.as_object().cloned().unwrap_or_default()) {
+        described[key] = value;
+    }
+    Ok(document(&described))
+}
+
+fn store(root: &Path) -> Value {
+    json!({
+        "Driver": "overlay2",
+        "DriverStatus": [
+            ["Backing Filesystem", file_system(root)],
+            ["Supports d_type", "true"],
+            ["Native Overlay Diff", "true"],
+            ["userxattr", "false"],
+        ],
+        "Plugins": {
+            "Volume": ["local"],
+            "Network": ["bridge", "host", "null"],
+            "Authorization": null,
+            "Log": ["json-file"],
+        },
+    })
+}
+
+/// What the kernel can do for containers; clients warn about what is missing.
+fn abilities() -> Value {
+    json!({
+        "MemoryLimit": true,
+        "SwapLimit": true,
+        "CpuCfsPeriod": true,
+        "CpuCfsQuota": true,
+        "CPUShares": true,
+        "CPUSet": true,
+        "PidsLimit": true,
+        "IPv4Forwarding": true,
+        "BridgeNfIptables": true,
+        "BridgeNfIp6tables": true,
+    })
+}
+
+fn machine(daemon: &Daemon) -> Value {
+    let machine = rustix::system::uname();
+    let text = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
+    let mut described = json!({
+        "Debug": false,
+        "NFd": open_files(),
+        "OomKillDisable": true,
+        "NGoroutines": threads(),
+        "SystemTime": jiff::Timestamp::now().to_string(),
+        "LoggingDriver": "json-file",
+        "CgroupDriver": "cgroupfs",
+        "CgroupVersion": if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() { "2" } else { "1" },
+        "NEventsListener": daemon.events.listeners(),
+        "KernelVersion": kernel(),
+        "OperatingSystem": os_release("PRETTY_NAME"),
+        "OSVersion": os_release("VERSION_ID"),
+        "OSType": std::env::consts::OS,
+        "Architecture": text(machine.machine()),
+        "IndexServerAddress": "https://index.docker.io/v1/",
+        "RegistryConfig": registry_config(daemon.registries.options()),
+    });
+    let proxy =
+        |name: &str| std::env::var(name).or_else(|_| std::env::var(name.to_lowercase())).unwrap_or_default();
+    let more = json!({
+        "NCPU": std::thread::available_parallelism().map_or(1, usize::from),
+        "MemTotal": memory_bytes(),
+        "GenericResources": null,
+        "DockerRootDir": daemon.engine.store().root().to_string_lossy(),
+        "HttpProxy": proxy("HTTP_PROXY"),
+        "HttpsProxy": proxy("HTTPS_PROXY"),
+        "NoProxy": proxy("NO_PROXY"),
+        "Name": text(machine.nodename()),
+        "Labels": [],
+        "ExperimentalBuild": false,
+        "ServerVersion": daemon.identity.version,
+        "Runtimes": { "runc": { "path": "runc" } },
+        "DefaultRuntime": "runc",
+        "Swarm": {
+            "NodeID": "",
+            "NodeAddr": "",
+            "LocalNodeState": "inactive",
+            "ControlAvailable": false,
+            "Error": "",
+            "RemoteManagers": null,
+        },
+        "LiveRestoreEnabled": true,
+        "Isolation": "",
+        "InitBinary": "",
+        "ContainerdCommit": { "ID": "", "Expected": "" },
+        "RuncCommit": { "ID": "", "Expected": "" },
+        "InitCommit": { "ID": "", "Expected": "" },
+        "SecurityOptions": ["name=seccomp,profile=default"],
+        "Warnings": null,
+    });
+    for (key, value) in more.as_object().cloned().unwrap_or_default() {
+        described[key] = value;
+    }
+    described
+}
+
+/// Answers `GET /system/df`.
+pub(crate) async fn disk_usage(daemon: &Daemon, call: &Call) -> Result<Answer, Failure> {
+    let types = if call.version >= ApiVersion::one(42) { call.query.list("type") } else { Vec::new() };
+    for name in &types {
+        if !matches!(name.as_str(), "container" | "image" | "volume" | "build-cache") {
+            return Err(Failure::invalid(format!("unknown object type: {name}")));
+        }
+    }
+    let is_wanted = |name: &str| types.is_empty() || types.iter().any(|wanted| wanted == name);
+    let usage = daemon.blocking(|engine| engine.disk_usage()).await?;
+    let mut answer = json!({});
+    if is_wanted("image") {
+        answer["LayersSize"] = json!(usage.layers_size_bytes);
+        let images = usage.images.iter().map(|image| {
+            let mut described = image.document(call.version);
+            // Counted here at every version, in the list of images only from 1.51.
+            described["Containers"] = json!(image.containers);
+            described
+        });
+        answer["Images"] = images.collect();
+    }
+    if is_wanted("container") {
+        answer["Containers"] = json!([]);
+    }
+    if is_wanted("volume") {
+        answer["Volumes"] = json!([]);
+    }
+    if is_wanted("build-cache") {
+        answer["BuildCache"] = if call.version < ApiVersion::one(42) { Value::Null } else { json!([]) };
+    }
+    if call.version < ApiVersion::one(42) {
+        answer["BuilderSize"] = json!(0);
+    }
+    Ok(document(&answer))
+}
+
+/// Answers `POST /auth`: tries a name and a password, and stores nothing.
+pub(crate) async fn auth(daemon: &Daemon, call: &Call, body: Incoming) -> Result<Answer, Failure> {
+    let config: AuthConfig = call.document(body).await?;
+    let address = config.serveraddress.as_str();
+    let rest =
+        address.strip_prefix("https://").or_else(|| address.strip_prefix("http://")).unwrap_or(address);
+    let host = rest.split('/').next().unwrap_or(rest);
+    let host = if host.is_empty() || registry_key(host).starts_with("https://") { "docker.io" } else { host };
+    let attempt = daemon.registries.login(host, &config.username, Secret::new(config.password)).await;
+    match attempt {
+        Ok(result) => {
+            let token = result.identity_token.as_ref().map(Secret::reveal).unwrap_or_default();
+            Ok(document(&json!({ "IdentityToken": token, "Status": result.status })))
+        }
+        Err(LoginError::Refused { answer }) => {
+            let status = StatusCode::from_u16(answer.status).ok();
+            let reason = status.and_then(|status| status.canonical_reason()).unwrap_or("refused");
+            let scheme = if is_loopback(host) { "http" } else { "https" };
+            let number = answer.status;
+            Err(Failure::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                format!("login attempt to {scheme}://{host}/v2/ failed with status: {number} {reason}"),
+            ))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Registries on loopback are spoken to without TLS unless they offer it.
+fn is_loopback(host: &str) -> bool {
+    Origin::new(shale_registry_client::Scheme::Http, host).is_some_and(|origin| origin.is_loopback())
+}
+
+fn kernel() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
+/// Returns the processor as Go names it, as in image configs.
+fn go_architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "x86" => "386",
+        "powerpc64" => "ppc64le",
+        "loongarch64" => "loong64",
+        other => other,
+    }
+}
+
+/// Returns Docker's name for the file system that holds the store.
+fn file_system(root: &Path) -> &'static str {
+    // Source: statfs(2) and moby daemon/graphdriver/driver_linux.go at v28.5.2.
+    match rustix::fs::statfs(root).map(|status| status.f_type as u32) {
+        Ok(0xef53) => "extfs",
+        Ok(0x5846_5342) => "xfs",
+        Ok(0x9123_683e) => "btrfs",
+        Ok(0x0102_1994) => "tmpfs",
+        Ok(0x2fc1_2fc1) => "zfs",
+        Ok(0x794c_7630) => "overlayfs",
+        Ok(0xf2f5_2010) => "f2fs",
+        Ok(0x6969) => "nfs",
+        _ => "<unknown>",
+    }
+}
+
+fn os_release(key: &str) -> String {
+    let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let value = release.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    value.map_or_else(|| "<unknown>".to_owned(), |value| value.trim_matches('"').to_owned())
+}
+
+fn memory_bytes() -> u64 {
+    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB"));
+    total.and_then(|total| total.trim().parse::<u64>().ok()).unwrap_or_default() * 1024
+}
+
+fn open_files() -> usize {
+    std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
+}
+
+fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
+}
+
+fn registry_config(options: &ClientOptions) -> Value {
+    let mut hosts = Map::new();
+    let mut networks = vec!["::1/128".to_owned(), "127.0.0.0/8".to_owned()];
+    for registry in &options.insecure {
+        match registry {
+            InsecureRegistry::Host(host) => {
+                let described = json!({ "Name": host, "Mirrors": [], "Secure": false, "Official": false });
+                hosts.insert(host.clone(), described);
+            }
+            InsecureRegistry::Network { address, prefix_bits } => {
+                let network = format!("{address}/{prefix_bits}");
+                if !networks.contains(&network) {
+                    networks.push(network);
+                }
+            }
+        }
+    }
+    let mirrors = options.mirrors.get("docker.io").map(Vec::as_slice).unwrap_or_default();
+    let mirrors: Vec<String> = mirrors.iter().map(|mirror| format!("{mirror}/")).collect();
+    let hub = json!({ "Name": "docker.io", "Mirrors": mirrors, "Secure": true, "Official": true });
+    hosts.insert("docker.io".to_owned(), hub);
+    json!({
+        "AllowNondistributableArtifactsCIDRs": [],
+        "AllowNondistributableArtifactsHostnames": [],
+        "InsecureRegistryCIDRs": networks,
+        "IndexConfigs": hosts,
+        "Mirrors": mirrors,
+    })
+}

@@ -1,0 +1,4 @@
+//! Sockets and TLS.
+
+pub(crate) mod listen;
+pub(crate) mod tls;

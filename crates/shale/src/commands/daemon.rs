@@ -1,0 +1,85 @@
+//! `shale daemon`.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, anyhow};
+use shale_daemon::{Config, Host, Identity, Limits, Server, SocketAccess, TlsFiles};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Failure;
+use crate::cli::Daemon;
+use crate::context::{BUILD, Context};
+
+const HOST: &str = "unix:///run/shale.sock";
+
+/// Serves the Engine API until SIGTERM or Ctrl-C.
+pub fn run(context: &Context, daemon: &Daemon) -> Result<(), Failure> {
+    let config = config(context, daemon)?;
+    let hosts: Vec<String> =
+        if daemon.hosts.is_empty() { vec![HOST.to_owned()] } else { daemon.hosts.clone() };
+    let engine = context.engine()?;
+    context.block_on(async {
+        let server = Server::bind(engine, config).await?;
+        for host in &hosts {
+            match (server.local_addr(), host.starts_with("tcp://")) {
+                (Some(address), true) => println!("Serving the Engine API on tcp://{address}"),
+                _ => println!("Serving the Engine API on {host}"),
+            }
+        }
+        println!("Try it: docker -H {} images", hosts[0]);
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let stop = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        server.run(stop).await;
+        Ok::<(), Failure>(())
+    })
+}
+
+fn config(context: &Context, daemon: &Daemon) -> Result<Config, Failure> {
+    let mut hosts: Vec<Host> = daemon.hosts.iter().map(|host| host.parse()).collect::<Result<_, _>>()?;
+    if hosts.is_empty() {
+        hosts.push(HOST.parse()?);
+    }
+    let mode = u32::from_str_radix(daemon.socket_mode.as_deref().unwrap_or("0660"), 8)
+        .ok()
+        .filter(|mode| *mode <= 0o777)
+        .ok_or_else(|| anyhow!("--socket-mode takes octal permissions such as 0660"))?;
+    let group = daemon.socket_group.as_deref().map(group_number).transpose()?;
+    let tls = match (&daemon.tls_authority, &daemon.tls_certificate, &daemon.tls_key) {
+        (None, None, None) => None,
+        (Some(authority), Some(certificate), Some(key)) => Some(TlsFiles {
+            authority: authority.clone(),
+            certificate: certificate.clone(),
+            key: key.clone(),
+        }),
+        _ => return Err(anyhow!("--tlscacert, --tlscert and --tlskey go together").into()),
+    };
+    Ok(Config {
+        hosts,
+        access: SocketAccess { mode, group },
+        tls,
+        plain_loopback: daemon.plain_loopback,
+        registries: context.client_options()?,
+        identity: Identity { version: env!("CARGO_PKG_VERSION").to_owned(), commit: BUILD.to_owned() },
+        limits: Limits::default(),
+    })
+}
+
+/// Returns the number of a group that is named or numbered.
+fn group_number(group: &str) -> Result<u32, anyhow::Error> {
+    if let Ok(number) = group.parse() {
+        return Ok(number);
+    }
+    let path = PathBuf::from("/etc/group");
+    let groups =
+        std::fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))?;
+    let mut lines = groups.lines().map(|line| line.split(':'));
+    lines
+        .find_map(|mut fields| (fields.next()? == group).then(|| fields.nth(1)?.parse().ok()).flatten())
+        .with_context(|| format!("there is no group {group}"))
+}
