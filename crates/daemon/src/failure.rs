@@ -4,11 +4,14 @@ use std::error::Error;
 
 use http::StatusCode;
 use serde_json::json;
+use shale_engine::archive::save::SaveError;
 use shale_engine::images::filter::FilterError;
 use shale_engine::images::find::FindError;
 use shale_engine::images::history::HistoryError;
 use shale_engine::images::inspect::InspectError;
 use shale_engine::images::list::ListError;
+use shale_engine::images::prune::PruneError;
+use shale_engine::images::remove::RemoveError;
 use shale_engine::images::tag::TagError;
 use shale_engine::pull::PullError;
 use shale_engine::pull::plan::PlanError;
@@ -117,6 +120,42 @@ impl From<TagError> for Failure {
             TagError::Digest | TagError::Ambiguous => Failure::of(StatusCode::BAD_REQUEST, &error),
             TagError::References(_) | TagError::Metadata(_) => Failure::internal(&error),
         }
+    }
+}
+
+impl From<RemoveError> for Failure {
+    fn from(error: RemoveError) -> Failure {
+        match error {
+            RemoveError::Find(error) => error.into(),
+            RemoveError::Conflict { .. } | RemoveError::ReferenceInUse { .. } => {
+                Failure::of(StatusCode::CONFLICT, &error)
+            }
+            error => Failure::internal(&error),
+        }
+    }
+}
+
+impl From<PruneError> for Failure {
+    fn from(error: PruneError) -> Failure {
+        match error {
+            PruneError::Filter(name) => Failure::invalid(format!("invalid filter '{name}'")),
+            PruneError::List(error) => error.into(),
+            PruneError::Remove(error) => error.into(),
+        }
+    }
+}
+
+impl From<SaveError> for Failure {
+    fn from(error: SaveError) -> Failure {
+        let status = match &error {
+            SaveError::NoSuchReference | SaveError::NoSuchImage(_) | SaveError::Resolve(_) => {
+                StatusCode::NOT_FOUND
+            }
+            SaveError::Reference(_) => StatusCode::BAD_REQUEST,
+            SaveError::Platform { .. } => StatusCode::NOT_FOUND,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Failure::of(status, &error)
     }
 }
 

@@ -1,0 +1,6 @@
+//! Requests over the socket, held against what dockerd was recorded to answer.
+
+mod images;
+mod server;
+mod system;
+mod transfer;
