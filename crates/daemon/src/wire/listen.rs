@@ -58,7 +58,7 @@ pub struct SocketAccess {
 /// A socket that clients connect to.
 pub(crate) enum Listener {
     Tcp(TcpListener),
-    Unix(UnixListener, Option<OwnPath>),
+    Unix { listener: UnixListener, _path: Option<OwnPath> },
 }
 
 /// A path that is removed when the listener goes, if it is still ours.
@@ -93,14 +93,16 @@ impl Listener {
                 let _ = socket.set_nodelay(true);
                 Ok(Socket::Tcp(socket))
             }
-            Listener::Unix(listener, _) => listener.accept().await.map(|(socket, _)| Socket::Unix(socket)),
+            Listener::Unix { listener, .. } => {
+                listener.accept().await.map(|(socket, _)| Socket::Unix(socket))
+            }
         }
     }
 
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         match self {
             Listener::Tcp(listener) => listener.local_addr().ok(),
-            Listener::Unix(..) => None,
+            Listener::Unix { .. } => None,
         }
     }
 
@@ -128,7 +130,7 @@ impl Listener {
             std::os::unix::fs::chown(path, None, access.group)?;
         }
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(access.mode))?;
-        Ok(Listener::Unix(listener, Some(own)))
+        Ok(Listener::Unix { listener, _path: Some(own) })
     }
 }
 
@@ -152,7 +154,9 @@ pub(crate) fn passed() -> io::Result<Vec<Listener>> {
         rustix::io::ioctl_fionbio(descriptor.as_fd(), true)?;
         let family = rustix::net::getsockname(&descriptor)?.address_family();
         listeners.push(match family {
-            AddressFamily::UNIX => Listener::Unix(UnixListener::from_std(descriptor.into())?, None),
+            AddressFamily::UNIX => {
+                Listener::Unix { listener: UnixListener::from_std(descriptor.into())?, _path: None }
+            }
             _ => Listener::Tcp(TcpListener::from_std(descriptor.into())?),
         });
     }
