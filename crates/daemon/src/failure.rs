@@ -4,6 +4,7 @@ use std::error::Error;
 
 use http::StatusCode;
 use serde_json::json;
+use shale_engine::archive::import::ImportError;
 use shale_engine::archive::save::SaveError;
 use shale_engine::images::filter::FilterError;
 use shale_engine::images::find::FindError;
@@ -156,6 +157,17 @@ impl From<SaveError> for Failure {
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Failure::of(status, &error)
+    }
+}
+
+impl From<ImportError> for Failure {
+    fn from(error: ImportError) -> Failure {
+        match &error {
+            ImportError::Change(_) | ImportError::OperatingSystem(_) => {
+                Failure::of(StatusCode::BAD_REQUEST, &error)
+            }
+            _ => Failure::internal(&error),
+        }
     }
 }
 

@@ -32,7 +32,18 @@ pub(crate) fn answer(call: &Call, route: Route) -> Result<Answer, Failure> {
                 None => Err(Failure::missing(format!("network {name} not found"))),
             }
         }
+        // dockerd says what it could not do for this verb alone.
+        Route::Container(name) if call.path.ends_with("/kill") => {
+            Err(Failure::missing(format!("Cannot kill container: {name}: No such container: {name}")))
+        }
         Route::Container(name) => Err(Failure::missing(format!("No such container: {name}"))),
+        Route::Commit => {
+            let name = call.query.text("container").unwrap_or_default();
+            Err(Failure::missing(format!("No such container: {name}")))
+        }
+        Route::Swarm if call.path == "/swarm/leave" => {
+            Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "This node is not part of a swarm"))
+        }
         Route::Volume(name) => Err(Failure::missing(format!("get {name}: no such volume"))),
         Route::Plugin(name) => Err(Failure::missing(format!("plugin {name:?} not found"))),
         Route::Exec(name) => Err(Failure::missing(format!("No such exec instance: {name}"))),

@@ -133,7 +133,7 @@ where
         shows_amounts,
     });
     let work = work(Arc::clone(&reporter));
-    let (refuse, refused) = oneshot::channel();
+    let (refuse, mut refused) = oneshot::channel();
     tokio::spawn(async move {
         let outcome = tokio::select! {
             outcome = work => outcome,
@@ -148,8 +148,14 @@ where
     let first = tokio::select! {
         biased;
         first = receiver.recv() => first,
-        Ok(failure) = refused => return Err(failure),
+        Ok(failure) = &mut refused => return Err(failure),
     };
+    // The work may have ended between the two looks.
+    if first.is_none()
+        && let Ok(failure) = refused.await
+    {
+        return Err(failure);
+    }
     waiting.fetch_sub(usize::from(first.is_some()), Ordering::Relaxed);
     Ok(stream(Body::Messages(Messages { first, receiver, waiting }), "application/json"))
 }

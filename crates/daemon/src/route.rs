@@ -39,6 +39,8 @@ pub(crate) enum Route {
     Volume(String),
     Plugin(String),
     Exec(String),
+    /// Of a container, of which there is none.
+    Commit,
     /// Swarm: nodes, services, secrets and the like.
     Swarm,
     /// Docker has it, Shale does not yet.
@@ -62,7 +64,7 @@ impl Route {
             ("distribution", rest) if is_get => named(rest, "/json").map(Route::Distribution),
             ("build", "") if is_post => Some(Route::NotServed("building")),
             ("build", "prune") if is_post => Some(Route::BuildPrune),
-            ("commit", "") if is_post => Some(Route::NotServed("committing a container")),
+            ("commit", "") if is_post => Some(Route::Commit),
             ("session" | "grpc", "") if is_post => Some(Route::NotServed("BuildKit")),
             ("containers", "json") if is_get => Some(Route::Containers),
             ("containers", "prune") if is_post => Some(Route::ContainersPrune),

@@ -29,6 +29,9 @@ const PIECE_BYTES: usize = 128 << 10;
 /// Pieces that wait for a client, or for the disk.
 const PIECES_MAX: usize = 4;
 
+/// How much of a body is still read after it was refused.
+const UNWANTED_BYTES_MAX: usize = 1 << 30;
+
 /// Sends images as one archive. An unknown name is told before the first byte.
 pub(crate) async fn save(daemon: &Daemon, call: &Call, names: Vec<String>) -> Result<Answer, Failure> {
     if names.is_empty() {
@@ -139,13 +142,8 @@ pub(crate) async fn import(daemon: &Daemon, call: &Call, body: Incoming) -> Resu
     let archive = Received::of(body);
     let daemon = daemon.clone();
     progress::answer(false, move |reporter| async move {
-        let image = daemon
-            .blocking(move |engine| {
-                engine
-                    .import(Box::new(archive), &import, &Zoned::now())
-                    .map_err(|error| Failure::internal(&error))
-            })
-            .await?;
+        let image =
+            daemon.blocking(move |engine| engine.import(Box::new(archive), &import, &Zoned::now())).await?;
         let id = image.to_string();
         reporter.send(&json!({ "status": id }));
         daemon.image_event(Action::Import, &id, &id).await;
@@ -184,15 +182,19 @@ impl Received {
     fn of(mut body: Incoming) -> Received {
         let (sender, pieces) = mpsc::channel(PIECES_MAX);
         tokio::spawn(async move {
+            let mut unwanted_bytes = 0;
             while let Some(frame) = body.frame().await {
                 let piece = match frame {
                     Ok(frame) => frame.into_data().map_err(drop).ok().map(Ok),
                     Err(error) => Some(Err(io::Error::other(error))),
                 };
                 let Some(piece) = piece else { continue };
-                let is_end = piece.is_err();
-                // Nobody reads any more: the rest of the body is of no use.
-                if sender.send(piece).await.is_err() || is_end {
+                let (is_end, length) = (piece.is_err(), piece.as_ref().map_or(0, Bytes::len));
+                // Nobody reads any more. The client still writes, and would not see the answer if that failed.
+                if sender.send(piece).await.is_err() {
+                    unwanted_bytes += length;
+                }
+                if is_end || unwanted_bytes > UNWANTED_BYTES_MAX {
                     return;
                 }
             }

@@ -54,6 +54,7 @@ fn refused(error: RemoteError) -> Failure {
         RemoteError::Manifest(ManifestError::Request(
             RequestError::Unauthorized { answer, .. } | RequestError::Denied { answer, .. },
         )) => Failure::new(StatusCode::UNAUTHORIZED, answer.to_string()),
+        RemoteError::Manifest(ManifestError::NotFound { answer, .. }) => Failure::missing(answer.to_string()),
         _ => error.into(),
     }
 }

@@ -20,7 +20,10 @@ pub(crate) async fn answer(daemon: &Daemon, call: &Call) -> Result<Answer, Failu
     let limit = match call.query.text("limit").map(str::parse::<usize>) {
         None | Some(Ok(0)) => LIMIT_DEFAULT,
         Some(Ok(limit)) if limit <= LIMIT_MAX => limit,
-        Some(_) => return Err(Failure::invalid(format!("Limit is outside the range of [1, {LIMIT_MAX}]"))),
+        Some(_) => {
+            let limit = call.query.text("limit").unwrap_or_default();
+            return Err(Failure::invalid(format!("Limit {limit} is outside the range of [1, {LIMIT_MAX}]")));
+        }
     };
     let may_be_shown = check_filters(&call.query.filters()?)?;
     let (registry, wanted) = term.split_once('/').unwrap_or(("", term));

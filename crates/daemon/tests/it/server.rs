@@ -167,3 +167,8 @@ fn split_chunks(mut body: &[u8]) -> Vec<Vec<u8>> {
 pub fn keys(document: &Value) -> Vec<&str> {
     document.as_object().expect("an object").keys().map(String::as_str).collect()
 }
+
+/// JSON as it stands in a query.
+pub fn escaped(json: &str) -> String {
+    json.replace('"', "%22")
+}
