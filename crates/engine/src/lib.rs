@@ -1,4 +1,4 @@
-//! The use cases on images: pull, push, tag, remove, save, load, import, inspect, history, explain.
+//! The use cases on images: pull, push, tag, remove, save, load, import, inspect, history, explain; and on containers.
 //!
 //! Promise: each use case reads like its story from top to bottom, and the name that makes a result visible is set last.
 //! Plain values in, plain values out.
@@ -8,6 +8,7 @@ pub mod archive;
 pub mod check;
 pub mod compare;
 pub mod copy;
+pub mod containers;
 mod engine;
 pub mod explain;
 pub mod images;

@@ -5,6 +5,7 @@
 //! Not here: what commands do.
 
 mod command;
+pub mod container;
 pub mod complete;
 mod flags;
 mod help;
@@ -121,8 +122,10 @@ fn run(
     columns: usize,
 ) -> Result<Invocation, UsageError> {
     let (root, spec) = (path[0], path[path.len() - 1]);
-    let (matches, _) = read(rest, &[spec.flags, HELP, root.flags], Until::End)
+    let until = if spec.flags_first { Until::Command } else { Until::End };
+    let (mut matches, arguments) = read(rest, &[spec.flags, HELP, root.flags], until)
         .map_err(|reason| help::flag_error(path, &reason))?;
+    matches.arguments.extend_from_slice(arguments);
     // A command may have a flag of the same name, which then is the command's own.
     global.take_unless(&matches, |flag| spec.flags.iter().any(|own| own.long == flag))?;
     let action = match spec.make {

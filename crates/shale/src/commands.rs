@@ -8,6 +8,7 @@ mod diff;
 mod explain;
 mod fsck;
 mod gc;
+mod container;
 mod history;
 mod image_prune;
 mod image_remove;
@@ -91,6 +92,7 @@ pub fn run(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Search(search) => search::run(context, &search),
         Command::Login(login) => login::run(context, &login),
         Command::Logout { server } => logout::run(context, server.as_deref()),
+        Command::Container(command) => container::run(context, command),
         Command::Completion { shell, descriptions } => completion::script(shell, descriptions),
     }
 }

@@ -7,12 +7,15 @@ mod context;
 mod terminal;
 mod user_namespace;
 
+use std::ffi::OsString;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use cli::{Action, Invocation};
 use commands::Failure;
 use context::Context;
+use shale_engine::containers::start::{SUPERVISOR_WORD, settle_supervised};
 use terminal::screen;
 
 /// Exit code of a command that failed, as docker's.
@@ -23,8 +26,10 @@ const EXIT_INTERRUPTED: u8 = 130;
 fn main() -> ExitCode {
     // Started by itself: the process that holds containers whose first one is killed.
     let mut words = std::env::args_os().skip(1);
-    if words.next().is_some_and(|word| word == commands::SUPERVISE) {
-        return shale_build::supervise_main(words);
+    match words.next() {
+        Some(word) if word == commands::SUPERVISE => return shale_build::supervise_main(words),
+        Some(word) if word == SUPERVISOR_WORD => return supervise(words.collect()),
+        _ => {}
     }
     let columns = screen::size(io::stdin()).map_or(80, |size| size.columns);
     let invocation = match cli::parse(std::env::args_os().skip(1), columns) {
@@ -35,6 +40,16 @@ fn main() -> ExitCode {
         }
     };
     ExitCode::from(run(invocation))
+}
+
+/// The life of a container's supervisor, and then the record of how it ended.
+fn supervise(words: Vec<OsString>) -> ExitCode {
+    let directory = words.get(1).filter(|_| words[0] == "supervise").map(PathBuf::from);
+    let code = shale_runtime::supervise_main(words.into_iter());
+    if let Some(Err(error)) = directory.map(|directory| settle_supervised(&directory)) {
+        eprintln!("{error}");
+    }
+    code
 }
 
 fn run(Invocation { action, global }: Invocation) -> u8 {

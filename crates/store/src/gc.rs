@@ -272,7 +272,11 @@ fn leased(roots: &Roots) -> impl Iterator<Item = &Purpose> {
 }
 
 fn is_leased_link(roots: &Roots, link: &str) -> bool {
-    leased(roots).any(|purpose| matches!(purpose, Purpose::NewLayer { link: leased, .. } if leased == link))
+    leased(roots).any(|purpose| match purpose {
+        Purpose::NewLayer { link: leased, .. } => leased == link,
+        Purpose::Mount { link: leased, init_link, .. } => leased == link || init_link == link,
+        Purpose::Staging { .. } | Purpose::Hold { .. } => false,
+    })
 }
 
 /// Lists the directories below `overlay2` that something names.
@@ -287,9 +291,10 @@ fn directories_in_use(
         in_use.extend(mount.mount_id.iter().map(|id| format!("{id}-init")));
         in_use.extend(mount.mount_id.iter().chain(&mount.init_id).cloned());
     }
-    in_use.extend(leased(roots).filter_map(|purpose| match purpose {
-        Purpose::NewLayer { cache_id, .. } => Some(cache_id.clone()),
-        Purpose::Staging { .. } | Purpose::Hold { .. } => None,
+    in_use.extend(leased(roots).flat_map(|purpose| match purpose {
+        Purpose::NewLayer { cache_id, .. } => vec![cache_id.clone()],
+        Purpose::Mount { mount_id, .. } => vec![mount_id.clone(), format!("{mount_id}-init")],
+        Purpose::Staging { .. } | Purpose::Hold { .. } => Vec::new(),
     }));
     for removal in removals {
         in_use.extend(removal.cache_id()?);

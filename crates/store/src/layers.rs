@@ -19,14 +19,14 @@ use shale_oci::{ChainId, DiffId};
 use crate::durable::DiskError;
 
 pub use check::LayerDamage;
-pub(crate) use check::damages;
+pub(crate) use check::{damages, expected_lower};
 pub use hold::{HeldLayer, HoldError};
 pub use mend::MendError;
 pub use mount::{MountError, MountedLayer};
 pub use publish::{PublishError, PublishedLayers};
-pub(crate) use read::{Index, chains, parse_trimmed, read};
+pub(crate) use read::{Index, chains, parse_trimmed, read, read_link_id};
 pub(crate) use remove::{
-    Removal, begin_removal, cache_ids, finish_removals, paths, remove_directory, unfinished,
+    Removal, begin_removal, cache_ids, finish_removals, paths, remove_directory, remove_link, unfinished,
 };
 pub(crate) use write::remove_parts;
 pub use write::{BeginLayerError, FinishLayerError, FinishedLayer, LayerWriter};

@@ -153,6 +153,11 @@ impl Layout {
         self.image.join("layerdb/mounts")
     }
 
+    /// The files that say what one container stands on.
+    pub(crate) fn mount(&self, name: &str) -> PathBuf {
+        self.mounts().join(name)
+    }
+
     pub(crate) fn diff_id_by_digest(&self, digest: Digest) -> PathBuf {
         self.image.join(format!("distribution/diffid-by-digest/{}/{}", digest.algorithm(), digest.hex()))
     }

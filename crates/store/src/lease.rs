@@ -23,6 +23,9 @@ use crate::{layout, lock, random};
 pub(crate) enum Purpose {
     /// A layer that is being unpacked: the names of its three parts.
     NewLayer { cache_id: String, link: String, write_set: u64 },
+    /// A container that is being made or removed: its id, the name of its writable directory, and the short names of
+    /// that and of the init directory.
+    Mount { name: String, mount_id: String, link: String, init_link: String },
     /// A directory of files that wait for the lock to be renamed: its name below `layerdb/tmp`.
     Staging { directory: String },
     /// A published layer that somebody builds upon.
@@ -33,6 +36,9 @@ impl Purpose {
     fn file_name(&self) -> String {
         match self {
             Purpose::NewLayer { cache_id, link, write_set } => format!("new.{cache_id}.{link}.{write_set}"),
+            Purpose::Mount { name, mount_id, link, init_link } => {
+                format!("mount.{name}.{mount_id}.{link}.{init_link}")
+            }
             Purpose::Staging { directory } => format!("staging.{directory}"),
             Purpose::Hold { chain } => format!("hold.{}.{}", chain.hex(), random::hex(8)),
         }
@@ -43,7 +49,7 @@ impl Purpose {
         match self {
             Purpose::NewLayer { write_set, .. } => Some(layout::write_set_name(*write_set)),
             Purpose::Staging { directory } => Some(directory.clone()),
-            Purpose::Hold { .. } => None,
+            Purpose::Hold { .. } | Purpose::Mount { .. } => None,
         }
     }
 
@@ -60,6 +66,15 @@ impl Purpose {
                     link: link.to_owned(),
                     write_set: write_set.parse().ok()?,
                 }
+            }
+            "mount" => {
+                let mut part = || parts.next().map(str::to_owned);
+                let (name, mount_id, link, init_link) = (part()?, part()?, part()?, part()?);
+                let are_ids = layout::is_cache_id(&name) && layout::is_cache_id(&mount_id);
+                if !are_ids || !layout::is_link(&link) || !layout::is_link(&init_link) {
+                    return None;
+                }
+                Purpose::Mount { name, mount_id, link, init_link }
             }
             "staging" => Purpose::Staging { directory: parts.next()?.to_owned() },
             "hold" => {

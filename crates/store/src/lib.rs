@@ -42,7 +42,9 @@ pub use layers::{
     PublishedLayers,
 };
 pub use lock::AccessError;
-pub use mounts::Mount;
+pub use mounts::{
+    BeginMountError, ContainerLock, Mount, NewMount, PublishContainerError, RecordError, RecordFiles,
+};
 pub use open::{Access, OpenError, OpenOptions};
 pub use references::{ChangeReferencesError, Name, ReferenceChange, References, ReferencesError};
 

@@ -1,6 +1,12 @@
-//! Containers' layers: `layerdb/mounts`, read only.
+//! Containers' layers, `layerdb/mounts` and the directories they name, and their records, `containers/<id>`.
 //!
-//! Promise: what a container stands on is known, so that nothing deletes it.
+//! Promise: what a container stands on is known, so that nothing deletes it. A container is there when its record is,
+//! and then all of it is; what a killed process made or removed in part is removed by the next.
+//! Not here: mounting, and what a record says.
+
+mod create;
+mod record;
+mod remove;
 
 use shale_oci::ChainId;
 
@@ -8,6 +14,10 @@ use crate::Store;
 use crate::durable::{self, DiskError};
 use crate::layers;
 use crate::layout::{self, Layout};
+
+pub use create::{BeginMountError, NewMount, PublishContainerError};
+pub use record::{ContainerLock, RecordError, RecordFiles};
+pub(crate) use remove::remove_unrecorded;
 
 /// The layers of one container, or of a copy step of Docker's classic builder.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use crate::durable::{self, DiskError};
 use crate::layers;
 use crate::layout::Layout;
 use crate::lease::{self, Lease, Purpose};
-use crate::lock;
+use crate::{lock, mounts};
 
 /// Removes the leftovers of dead processes, Shale's and dockerd's.
 pub(crate) fn sweep(layout: &Layout) -> Result<(), DiskError> {
@@ -33,13 +33,16 @@ pub(crate) fn sweep(layout: &Layout) -> Result<(), DiskError> {
     layers::finish_removals(layout, removals)
 }
 
-/// Removes the layers that dead processes were unpacking.
+/// Removes the layers that dead processes were unpacking, and the containers that they were making or removing.
 pub(crate) fn remove_unfinished_layers(
     layout: &Layout,
     dead: Vec<(Option<Purpose>, Lease)>,
 ) -> Result<(), DiskError> {
     let mut published = None;
     for (purpose, lease) in dead {
+        if let Some(Purpose::Mount { name, mount_id, link, init_link }) = &purpose {
+            mounts::remove_unrecorded(layout, name, mount_id, [link, init_link])?;
+        }
         if let Some(Purpose::NewLayer { cache_id, link, write_set }) = purpose {
             let published = match &published {
                 Some(published) => published,

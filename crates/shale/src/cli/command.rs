@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::container::ContainerCommand;
 use super::flags::Matches;
 
 /// A command with everything that was typed. Optional texts are `None` where nothing or an empty text was typed.
@@ -91,6 +92,7 @@ pub enum Command {
     },
     Tour,
     Registry(RegistryCommand),
+    Container(ContainerCommand),
 }
 
 /// `shale build`.
@@ -529,6 +531,10 @@ impl Command {
     }
 
     pub(super) fn diff(matches: &Matches) -> Command {
+        // One container, or two images.
+        if matches.arguments.len() == 1 {
+            return ContainerCommand::diff(matches);
+        }
         Command::Diff {
             image: matches.argument(0),
             other: matches.argument(1),

@@ -185,7 +185,7 @@ impl Matches {
             Kind::Strings => {
                 values.extend(value.split(',').filter(|part| !part.is_empty()).map(str::to_owned))
             }
-            Kind::Bool | Kind::Text | Kind::List(_) => values.push(value.to_owned()),
+            Kind::Bool | Kind::Text | Kind::Word(_) | Kind::List(_) => values.push(value.to_owned()),
         }
         Ok(())
     }

@@ -21,6 +21,8 @@ pub struct Spec {
     pub arguments: (usize, usize),
     /// Flags in alphabetical order.
     pub flags: &'static [Flag],
+    /// Whether everything from the first argument on is arguments: the command to run in a container.
+    pub flags_first: bool,
     /// Where the command stands in the help of the program.
     pub place: Place,
     /// Commands of a group; empty for a command.
@@ -87,6 +89,8 @@ pub enum Kind {
     Strings,
     /// A number.
     Int,
+    /// A text shown with this word; the last one counts.
+    Word(&'static str),
 }
 
 impl Kind {
@@ -95,7 +99,7 @@ impl Kind {
         match self {
             Kind::Bool => "",
             Kind::Text => "string",
-            Kind::List(word) => word,
+            Kind::List(word) | Kind::Word(word) => word,
             Kind::Filter => "filter",
             Kind::Strings => "strings",
             Kind::Int => "int",
@@ -114,6 +118,7 @@ impl Spec {
         paths: &[],
         arguments: (0, 0),
         flags: &[],
+        flags_first: false,
         place: Place::Plain,
         commands: &[],
         make: None,

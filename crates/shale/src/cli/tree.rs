@@ -1,6 +1,7 @@
 //! The commands. Texts that docker has are docker's, without what only a daemon or Docker Hub means.
 
 mod build;
+mod containers;
 mod images;
 mod registry;
 mod system;
@@ -42,6 +43,9 @@ static ROOT: Spec = Spec {
     ],
     commands: &[
         build::BUILD,
+        containers::RUN,
+        containers::EXEC,
+        containers::LIST,
         images::PULL,
         images::PUSH,
         images::IMAGES,
@@ -51,6 +55,7 @@ static ROOT: Spec = Spec {
         system::SEARCH,
         system::VERSION,
         system::INFO,
+        containers::CONTAINER,
         images::IMAGE,
         images::MANIFEST,
         registry::REGISTRY,
@@ -69,6 +74,21 @@ static ROOT: Spec = Spec {
         images::SAVE,
         images::TAG,
         system::TOUR,
+        containers::ATTACH,
+        containers::COMMIT,
+        containers::COPY,
+        containers::CREATE,
+        containers::EXPORT,
+        containers::KILL,
+        containers::LOGS,
+        containers::PAUSE,
+        containers::REMOVE,
+        containers::RESTART,
+        containers::START,
+        containers::STOP,
+        containers::TOP,
+        containers::UNPAUSE,
+        containers::WAIT,
     ],
     ..Spec::EMPTY
 };

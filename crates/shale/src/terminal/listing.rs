@@ -2,6 +2,7 @@
 //!
 //! Plain values in; the time and the time zone come with the call.
 
+pub mod containers;
 pub mod disk_usage;
 pub mod history;
 pub mod images;

@@ -205,9 +205,10 @@ pub(super) const GC: Spec = Spec {
 
 pub(super) const DIFF: Spec = Spec {
     name: "diff",
-    usage: "[OPTIONS] IMAGE IMAGE",
-    about: "List files that differ between two images",
-    arguments: (2, 2),
+    usage: "[OPTIONS] CONTAINER | IMAGE IMAGE",
+    about: "Inspect changes to a container's filesystem, or list files that differ between two images",
+    paths: &["container diff", "diff"],
+    arguments: (1, 2),
     flags: &[Flag::value("format", None, Kind::Text, "Format output: 'json' for programs")
         .completed_by(Completes::Words(&["json"]))],
     make: Some(Command::diff),

@@ -1,0 +1,25 @@
+//! Containers: made from images, started under a supervisor, looked into, copied from, turned into images, removed.
+//!
+//! A container is what Docker keeps of one: a record in `containers/<id>`, an init and a writable directory below
+//! `overlay2`. While it runs its files are mounted in a mount namespace of its supervisor, and nowhere else: when that
+//! process is gone, however it went, so is the mount.
+//! Not here: printing; what a runtime is told (that is the crate `runtime`).
+
+pub mod archive;
+pub mod create;
+pub mod document;
+pub mod exec;
+pub mod find;
+pub mod list;
+pub mod names;
+mod namespace;
+pub mod record;
+pub mod remove;
+mod settings;
+pub mod settle;
+mod spec;
+pub mod start;
+mod volumes;
+
+pub use record::{Record, Status};
+pub use settings::HostConfig;

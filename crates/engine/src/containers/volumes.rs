@@ -1,0 +1,248 @@
+//! Local volumes: `volumes/<name>/_data`.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+use shale_oci::RunConfig;
+use shale_rootfs::{Owners, Pack, Rootfs, Unpack, Whiteouts, pack, unpack};
+use shale_store::DiskError;
+
+use super::Record;
+use super::settings::Settings;
+use crate::Engine;
+
+/// Why a volume or bind was refused. The messages are Docker's.
+#[derive(Debug, thiserror::Error)]
+pub enum VolumeError {
+    /// Neither a path nor a name.
+    #[error("invalid volume specification: '{0}'")]
+    Specification(String),
+    /// The mode after the second colon is none.
+    #[error("invalid mode: {0}")]
+    Mode(String),
+    /// A relative target.
+    #[error("invalid mount path: '{0}' mount path must be absolute")]
+    Relative(String),
+    /// The target is the root.
+    #[error("invalid specification: destination can't be '/'")]
+    Root,
+    /// Two mounts at one place.
+    #[error("Duplicate mount point: {0}")]
+    Duplicate(String),
+    /// A name with other characters.
+    #[error(
+        "create {0}: \"{0}\" includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path"
+    )]
+    Name(String),
+    /// `--mount type=bind` with a source that is not there.
+    #[error("invalid mount config for type \"bind\": bind source path does not exist: {0}")]
+    NoSource(String),
+    /// An unknown `--mount type`.
+    #[error("invalid mount config for type \"{0}\": mount type unknown")]
+    Kind(String),
+    /// The directory could not be made or filled.
+    #[error("could not prepare the volume {name}")]
+    Io {
+        /// The volume.
+        name: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+impl Engine {
+    /// Works out `MountPoints` from `-v`, `--mount` and the image's volumes, and makes volumes that are not there.
+    pub(super) fn plan_mount_points(
+        &self,
+        config: &RunConfig,
+        settings: &Settings,
+    ) -> Result<Value, VolumeError> {
+        let mut points = Map::new();
+        let mut add = |target: String, point: Value| match points.insert(target.clone(), point) {
+            Some(_) => Err(VolumeError::Duplicate(target)),
+            None => Ok(()),
+        };
+        for bind in settings.binds.iter().flatten() {
+            let parts: Vec<&str> = bind.split(':').collect();
+            let (source, target, mode) = match parts.as_slice() {
+                [source, target] => (*source, *target, ""),
+                [source, target, mode] => (*source, *target, *mode),
+                _ => return Err(VolumeError::Specification(bind.clone())),
+            };
+            if source.is_empty() || target.is_empty() {
+                return Err(VolumeError::Specification(bind.clone()));
+            }
+            let known = |word: &str| {
+                ["ro", "rw", "z", "Z", "nocopy", "private", "rprivate", "shared", "rshared", "slave", "rslave"]
+                    .contains(&word)
+            };
+            if !mode.is_empty() && !mode.split(',').all(known) {
+                return Err(VolumeError::Mode(mode.to_owned()));
+            }
+            let target = check_target(target)?;
+            let writable = !mode.split(',').any(|word| word == "ro");
+            let point = match source.starts_with('/') {
+                true => {
+                    // Docker makes the directory where there is nothing.
+                    if !Path::new(source).exists() {
+                        let made = fs::create_dir_all(source);
+                        made.map_err(|error| VolumeError::Io { name: source.to_owned(), source: error })?;
+                    }
+                    let propagation =
+                        mode.split(',').find(|word| word.ends_with("private") || word.ends_with("shared") || word.ends_with("slave"));
+                    bind_point(source, &target, writable, propagation.unwrap_or("rprivate"))
+                }
+                false => self.volume_point(source, &target, writable, true)?,
+            };
+            add(target, point)?;
+        }
+        for request in settings.mounts.iter().flatten() {
+            let target = check_target(&request.target)?;
+            match request.kind.as_str() {
+                "bind" => {
+                    if !Path::new(&request.source).exists() {
+                        return Err(VolumeError::NoSource(request.source.clone()));
+                    }
+                    add(target.clone(), bind_point(&request.source, &target, !request.read_only, "rprivate"))?;
+                }
+                "volume" if request.source.is_empty() => {
+                    add(target.clone(), self.volume_point(&random_id(), &target, !request.read_only, false)?)?;
+                }
+                "volume" => {
+                    add(target.clone(), self.volume_point(&request.source, &target, !request.read_only, true)?)?;
+                }
+                // Not among the mount points: the settings themselves say it.
+                "tmpfs" => {}
+                other => return Err(VolumeError::Kind(other.to_owned())),
+            }
+        }
+        for target in config.volumes.iter().flatten().map(|(target, _)| target) {
+            let target = check_target(target)?;
+            let is_tmpfs = settings.tmpfs.as_ref().is_some_and(|tmpfs| tmpfs.contains_key(&target));
+            if !points.contains_key(&target) && !is_tmpfs {
+                points.insert(target.clone(), self.volume_point(&random_id(), &target, true, false)?);
+            }
+        }
+        Ok(Value::Object(points))
+    }
+
+    fn volume_point(&self, name: &str, target: &str, writable: bool, named: bool) -> Result<Value, VolumeError> {
+        if super::names::check_name(name).is_err() || name.starts_with('/') {
+            return Err(VolumeError::Name(name.to_owned()));
+        }
+        let path = self.make_volume(name).map_err(|source| VolumeError::Io { name: name.to_owned(), source })?;
+        let spec = match named {
+            true => json!({ "Type": "volume", "Source": name, "Target": target }),
+            false => json!({}),
+        };
+        Ok(json!({
+            "Source": path, "Destination": target, "RW": writable, "Name": name, "Driver": "local",
+            "Type": "volume", "Relabel": if named { "z" } else { "" }, "Spec": spec,
+            "SkipMountpointCreation": false,
+        }))
+    }
+
+    fn make_volume(&self, name: &str) -> io::Result<PathBuf> {
+        let directory = |path: &Path, mode: u32| match fs::DirBuilder::new().mode(mode).create(path) {
+            Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(mode)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(error),
+        };
+        let volumes = self.store.volumes_directory();
+        directory(&volumes, 0o701)?;
+        directory(&volumes.join(name), 0o701)?;
+        let path = volumes.join(name).join("_data");
+        directory(&path, 0o755)?;
+        Ok(path)
+    }
+
+    /// Fills empty volumes with what the image has at their places; `root` is the mounted container.
+    pub(super) fn fill_volumes(&self, points: &Value, root: &Path) -> Result<(), VolumeError> {
+        for point in points.as_object().into_iter().flat_map(|points| points.values()) {
+            let (Some(name), Some(source), Some(target)) =
+                (point["Name"].as_str(), point["Source"].as_str(), point["Destination"].as_str())
+            else {
+                continue;
+            };
+            let fill = || -> io::Result<()> {
+                let source = Path::new(source);
+                let Some(image) = super::archive::open_beneath(root, Path::new(target))? else { return Ok(()) };
+                let is_empty = fs::read_dir(source)?.next().is_none();
+                if !is_empty {
+                    return Ok(());
+                }
+                let metadata = fs::File::from(image.try_clone()?).metadata()?;
+                if !metadata.is_dir() {
+                    return Ok(());
+                }
+                copy_tree(&Rootfs::from_fd(image), &Rootfs::open(source)?)?;
+                std::os::unix::fs::chown(source, Some(metadata.uid()), Some(metadata.gid()))?;
+                fs::set_permissions(source, fs::Permissions::from_mode(metadata.mode() & 0o7777))
+            };
+            fill().map_err(|source| VolumeError::Io { name: name.to_owned(), source })?;
+        }
+        Ok(())
+    }
+
+    /// Returns the volumes of a container that were made for it alone.
+    pub(super) fn anonymous_volumes(&self, record: &Record) -> Vec<String> {
+        let is_random = |name: &&str| name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let points = record.mount_points().filter(|point| point["Spec"]["Source"].as_str().is_none());
+        points.filter_map(|point| point["Name"].as_str()).filter(is_random).map(str::to_owned).collect()
+    }
+
+    /// Removes a volume unless another container mounts it.
+    pub(super) fn remove_unused_volume(&self, name: &str) -> Result<(), DiskError> {
+        let is_used = self
+            .container_records()?
+            .iter()
+            .any(|record| record.mount_points().any(|point| point["Name"] == name));
+        if !is_used {
+            let _ = fs::remove_dir_all(self.store.volumes_directory().join(name));
+        }
+        Ok(())
+    }
+}
+
+fn bind_point(source: &str, target: &str, writable: bool, propagation: &str) -> Value {
+    json!({
+        "Source": source, "Destination": target, "RW": writable, "Name": "", "Driver": "", "Type": "bind",
+        "Propagation": propagation,
+        "Spec": { "Type": "bind", "Source": source, "Target": target }, "SkipMountpointCreation": false,
+    })
+}
+
+fn check_target(target: &str) -> Result<String, VolumeError> {
+    if !target.starts_with('/') || target.split('/').any(|part| part == "..") {
+        return Err(VolumeError::Relative(target.to_owned()));
+    }
+    let parts: Vec<&str> = target.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    if parts.is_empty() { Err(VolumeError::Root) } else { Ok(format!("/{}", parts.join("/"))) }
+}
+
+pub(super) fn random_id() -> String {
+    let mut random = [0; 32];
+    getrandom::fill(&mut random).expect("Linux gives random bytes to every process once it has booted");
+    hex::encode(random)
+}
+
+/// Copies a tree as a tar would carry it, without one on the disk.
+pub(super) fn copy_tree(from: &Rootfs, to: &Rootfs) -> io::Result<()> {
+    let (mut reader, mut writer) = io::pipe()?;
+    std::thread::scope(|scope| {
+        let packed = scope.spawn(move || {
+            let options = Pack { whiteouts: Whiteouts::Literal, ..Pack::default() };
+            pack(from, &mut writer, &options).map(drop)
+        });
+        let options = Unpack { whiteouts: Whiteouts::Literal, owners: Owners::Keep, ..Unpack::default() };
+        let unpacked = unpack(to, &mut reader, &mut io::sink(), &options);
+        // A packer that still writes must not wait for a reader that gave up.
+        drop(reader);
+        let packed = packed.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        unpacked.map_err(io::Error::other)?;
+        packed.map_err(io::Error::other)
+    })
+}

@@ -1,0 +1,387 @@
+//! What a person may ask for about containers, as plain values.
+
+use std::path::PathBuf;
+
+use super::command::Command;
+use super::flags::Matches;
+
+/// A command about containers with everything that was typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)] // The fields are the flags and arguments of the same name.
+pub enum ContainerCommand {
+    Run(Box<Run>),
+    Create(Box<Run>),
+    Start { containers: Vec<String>, attach: bool, interactive: bool },
+    Stop { containers: Vec<String>, signal: Option<String>, timeout_seconds: Option<i64> },
+    Restart { containers: Vec<String>, signal: Option<String>, timeout_seconds: Option<i64> },
+    Kill { containers: Vec<String>, signal: Option<String> },
+    Pause { containers: Vec<String> },
+    Unpause { containers: Vec<String> },
+    Wait { containers: Vec<String> },
+    Exec(Exec),
+    Logs(Logs),
+    Attach { container: String, no_stdin: bool, sig_proxy: bool },
+    List(List),
+    Remove { containers: Vec<String>, force: bool, volumes: bool },
+    Diff { container: String },
+    Copy { source: String, destination: String, archive: bool, follow_link: bool, quiet: bool },
+    Export { container: String, output: Option<PathBuf> },
+    Commit(Commit),
+    Prune { force: bool, filters: Vec<String> },
+    Top { container: String, ps_args: Vec<String> },
+    Inspect { containers: Vec<String>, format: Option<String>, size: bool },
+}
+
+/// `shale run` and `shale create`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Run {
+    pub image: String,
+    pub command: Vec<String>,
+    pub detach: bool,
+    pub interactive: bool,
+    pub tty: bool,
+    pub remove: bool,
+    pub attach: Vec<String>,
+    pub sig_proxy: bool,
+    pub name: Option<String>,
+    pub platform: Option<String>,
+    pub pull: Option<String>,
+    pub quiet: bool,
+    pub cid_file: Option<PathBuf>,
+    pub env: Vec<String>,
+    pub env_files: Vec<String>,
+    pub labels: Vec<String>,
+    pub label_files: Vec<String>,
+    pub volumes: Vec<String>,
+    pub mounts: Vec<String>,
+    pub tmpfs: Vec<String>,
+    pub working_dir: Option<String>,
+    pub user: Option<String>,
+    /// Also an empty one counts: it takes the image's away.
+    pub entrypoint: Option<String>,
+    pub hostname: Option<String>,
+    pub domainname: Option<String>,
+    pub network: Option<String>,
+    pub add_hosts: Vec<String>,
+    pub group_add: Vec<String>,
+    pub cap_add: Vec<String>,
+    pub cap_drop: Vec<String>,
+    pub privileged: bool,
+    pub read_only: bool,
+    pub init: bool,
+    pub security_opt: Vec<String>,
+    pub devices: Vec<String>,
+    pub device_cgroup_rules: Vec<String>,
+    pub sysctls: Vec<String>,
+    pub ulimits: Vec<String>,
+    pub ipc: Option<String>,
+    pub pid: Option<String>,
+    pub uts: Option<String>,
+    pub cgroupns: Option<String>,
+    pub shm_size: Option<String>,
+    pub memory: Option<String>,
+    pub memory_swap: Option<String>,
+    pub memory_reservation: Option<String>,
+    pub memory_swappiness: Option<i64>,
+    pub oom_kill_disable: bool,
+    pub oom_score_adj: Option<i64>,
+    pub cpus: Option<String>,
+    pub cpu_shares: Option<i64>,
+    pub cpu_period: Option<i64>,
+    pub cpu_quota: Option<i64>,
+    pub cpuset_cpus: Option<String>,
+    pub cpuset_mems: Option<String>,
+    pub pids_limit: Option<i64>,
+    pub blkio_weight: Option<i64>,
+    pub expose: Vec<String>,
+    pub stop_signal: Option<String>,
+    pub stop_timeout: Option<i64>,
+}
+
+/// `shale exec`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Exec {
+    pub container: String,
+    pub command: Vec<String>,
+    pub detach: bool,
+    pub interactive: bool,
+    pub tty: bool,
+    pub privileged: bool,
+    pub env: Vec<String>,
+    pub env_files: Vec<String>,
+    pub user: Option<String>,
+    pub working_dir: Option<String>,
+}
+
+/// `shale logs`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Logs {
+    pub container: String,
+    pub details: bool,
+    pub follow: bool,
+    pub since: Option<String>,
+    pub until: Option<String>,
+    pub tail: Option<String>,
+    pub timestamps: bool,
+}
+
+/// `shale ps`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct List {
+    pub all: bool,
+    pub filters: Vec<String>,
+    pub format: String,
+    pub last: Option<i64>,
+    pub latest: bool,
+    pub no_trunc: bool,
+    pub quiet: bool,
+    pub size: bool,
+}
+
+/// `shale commit`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Commit {
+    pub container: String,
+    pub reference: Option<String>,
+    pub author: Option<String>,
+    pub changes: Vec<String>,
+    pub message: Option<String>,
+    pub pause: bool,
+}
+
+/// A switch that is on unless it is turned off.
+fn is_not_off(matches: &Matches, flag: &str) -> bool {
+    !matches.is_given(flag) || matches.is_on(flag)
+}
+
+/// Makers, one for each command of the tree.
+impl ContainerCommand {
+    pub(super) fn run(matches: &Matches) -> Command {
+        Command::Container(ContainerCommand::Run(Box::new(read_run(matches))))
+    }
+
+    pub(super) fn create(matches: &Matches) -> Command {
+        Command::Container(ContainerCommand::Create(Box::new(read_run(matches))))
+    }
+
+    pub(super) fn start(matches: &Matches) -> Command {
+        Command::Container(ContainerCommand::Start {
+            containers: matches.arguments.clone(),
+            attach: matches.is_on("attach"),
+            interactive: matches.is_on("interactive"),
+        })
+    }
+
+    pub(super) fn stop(matches: &Matches) -> Command {
+        Command::Container(ContainerCommand::Stop {
+            containers: matches.arguments.clone(),
+            signal: matches.filled("signal"),
+            timeout_seconds: matches.number("timeout").or_else(|| matches.number("time")),
+        })
+    }
+
+    pub(super) fn restart(matches: &Matches) -> Command {
+        Command::Container(ContainerCommand::Restart {
+            containers: matches.arguments.clone(),
+            signal: matches.filled("signal"),
+            timeout_seconds: matches.number("timeout").or_else(|| matches.number("time")),
+        })
+    }
+
+    pub(super) fn kill(matches: &Matches) -> Command {
+        Command::Container(ContainerCommand::Kill {
+            containers: matches.arguments.clone(),
+            signal: matches.filled("signal"),
+        })
+    }
+
+    pub(super) fn pause(matches: &Matches) -> Command {
+        Command::Container(ContainerCommand::Pause { containers: matches.arguments.clone() })
+    }
+
+    pub(super) fn unpause(matches: &Matches) -> Command {
+        Command::Container(ContainerCommand::Unpause { containers: matches.arguments.clone() })
+    }
+
+    pub(super) fn wait(matches: &Matches) -> Command {
+        Command::Container(ContainerCommand::Wait { containers: matches.arguments.clone() })
+    }
+
+    pub(super) fn exec(matches: &Matches) -> Command {
+        Command::Container(ContainerCommand::Exec(Exec {
+            container: matches.argument(0),
+            command: matches.arguments.get(1..).unwrap_or_default().to_vec(),
+            detach: matches.is_on("detach"),
+            interactive: matches.is_on("interactive"),
+            tty: matches.is_on("tty"),
+            privileged: matches.is_on("privileged"),
+            env: matches.list("env"),
+            env_files: matches.list("env-file"),
+            user: matches.filled("user"),
+            working_dir: matches.filled("workdir"),
+        }))
+    }
+
+    pub(super) fn logs(matches: &Matches) -> Command {
+        Command::Container(ContainerCommand::Logs(Logs {
+            container: matches.argument(0),
+            details: matches.is_on("details"),
+            follow: matches.is_on("follow"),
+            since: matches.filled("since"),
+            until: matches.filled("until"),
+            tail: matches.filled("tail"),
+            timestamps: matches.is_on("timestamps"),
+        }))
+    }
+
+    pub(super) fn attach(matches: &Matches) -> Command {
+        Command::Container(ContainerCommand::Attach {
+            container: matches.argument(0),
+            no_stdin: matches.is_on("no-stdin"),
+            sig_proxy: is_not_off(matches, "sig-proxy"),
+        })
+    }
+
+    pub(super) fn list(matches: &Matches) -> Command {
+        Command::Container(ContainerCommand::List(List {
+            all: matches.is_on("all"),
+            filters: matches.list("filter"),
+            format: matches.text("format").unwrap_or_default().to_owned(),
+            last: matches.number("last"),
+            latest: matches.is_on("latest"),
+            no_trunc: matches.is_on("no-trunc"),
+            quiet: matches.is_on("quiet"),
+            size: matches.is_on("size"),
+        }))
+    }
+
+    pub(super) fn remove(matches: &Matches) -> Command {
+        Command::Container(ContainerCommand::Remove {
+            containers: matches.arguments.clone(),
+            force: matches.is_on("force"),
+            volumes: matches.is_on("volumes"),
+        })
+    }
+
+    pub(super) fn diff(matches: &Matches) -> Command {
+        Command::Container(ContainerCommand::Diff { container: matches.argument(0) })
+    }
+
+    pub(super) fn copy(matches: &Matches) -> Command {
+        Command::Container(ContainerCommand::Copy {
+            source: matches.argument(0),
+            destination: matches.argument(1),
+            archive: matches.is_on("archive"),
+            follow_link: matches.is_on("follow-link"),
+            quiet: matches.is_on("quiet"),
+        })
+    }
+
+    pub(super) fn export(matches: &Matches) -> Command {
+        let output = matches.filled("output").map(PathBuf::from);
+        Command::Container(ContainerCommand::Export { container: matches.argument(0), output })
+    }
+
+    pub(super) fn commit(matches: &Matches) -> Command {
+        Command::Container(ContainerCommand::Commit(Commit {
+            container: matches.argument(0),
+            reference: matches.optional_argument(1),
+            author: matches.filled("author"),
+            changes: matches.list("change"),
+            message: matches.filled("message"),
+            pause: is_not_off(matches, "pause"),
+        }))
+    }
+
+    pub(super) fn prune(matches: &Matches) -> Command {
+        Command::Container(ContainerCommand::Prune {
+            force: matches.is_on("force"),
+            filters: matches.list("filter"),
+        })
+    }
+
+    pub(super) fn top(matches: &Matches) -> Command {
+        Command::Container(ContainerCommand::Top {
+            container: matches.argument(0),
+            ps_args: matches.arguments.get(1..).unwrap_or_default().to_vec(),
+        })
+    }
+
+    pub(super) fn inspect(matches: &Matches) -> Command {
+        Command::Container(ContainerCommand::Inspect {
+            containers: matches.arguments.clone(),
+            format: matches.filled("format"),
+            size: matches.is_on("size"),
+        })
+    }
+}
+
+fn read_run(matches: &Matches) -> Run {
+    Run {
+        image: matches.argument(0),
+        command: matches.arguments.get(1..).unwrap_or_default().to_vec(),
+        detach: matches.is_on("detach"),
+        interactive: matches.is_on("interactive"),
+        tty: matches.is_on("tty"),
+        remove: matches.is_on("rm"),
+        attach: matches.list("attach"),
+        sig_proxy: is_not_off(matches, "sig-proxy"),
+        name: matches.filled("name"),
+        platform: matches.filled("platform"),
+        pull: matches.filled("pull"),
+        quiet: matches.is_on("quiet"),
+        cid_file: matches.filled("cidfile").map(PathBuf::from),
+        env: matches.list("env"),
+        env_files: matches.list("env-file"),
+        labels: matches.list("label"),
+        label_files: matches.list("label-file"),
+        volumes: matches.list("volume"),
+        mounts: matches.list("mount"),
+        tmpfs: matches.list("tmpfs"),
+        working_dir: matches.filled("workdir"),
+        user: matches.filled("user"),
+        entrypoint: matches.text("entrypoint").map(str::to_owned),
+        hostname: matches.filled("hostname"),
+        domainname: matches.filled("domainname"),
+        network: matches.filled("network").or_else(|| matches.filled("net")),
+        add_hosts: matches.list("add-host"),
+        group_add: matches.list("group-add"),
+        cap_add: matches.list("cap-add"),
+        cap_drop: matches.list("cap-drop"),
+        privileged: matches.is_on("privileged"),
+        read_only: matches.is_on("read-only"),
+        init: matches.is_on("init"),
+        security_opt: matches.list("security-opt"),
+        devices: matches.list("device"),
+        device_cgroup_rules: matches.list("device-cgroup-rule"),
+        sysctls: matches.list("sysctl"),
+        ulimits: matches.list("ulimit"),
+        ipc: matches.filled("ipc"),
+        pid: matches.filled("pid"),
+        uts: matches.filled("uts"),
+        cgroupns: matches.filled("cgroupns"),
+        shm_size: matches.filled("shm-size"),
+        memory: matches.filled("memory"),
+        memory_swap: matches.filled("memory-swap"),
+        memory_reservation: matches.filled("memory-reservation"),
+        memory_swappiness: matches.number("memory-swappiness"),
+        oom_kill_disable: matches.is_on("oom-kill-disable"),
+        oom_score_adj: matches.number("oom-score-adj"),
+        cpus: matches.filled("cpus"),
+        cpu_shares: matches.number("cpu-shares"),
+        cpu_period: matches.number("cpu-period"),
+        cpu_quota: matches.number("cpu-quota"),
+        cpuset_cpus: matches.filled("cpuset-cpus"),
+        cpuset_mems: matches.filled("cpuset-mems"),
+        pids_limit: matches.number("pids-limit"),
+        blkio_weight: matches.number("blkio-weight"),
+        expose: matches.list("expose"),
+        stop_signal: matches.filled("stop-signal"),
+        stop_timeout: matches.number("stop-timeout"),
+    }
+}

@@ -1,0 +1,449 @@
+//! Containers.
+
+use super::{ANY, Completes, FORMAT_OF_OBJECT, FORMAT_OF_TABLE, Flag, Kind, NO_TRUNC, Place, Spec, platform};
+use crate::cli::container::ContainerCommand;
+
+const CID_FILE: Flag = Flag::value("cidfile", None, Kind::Text, "Write the container ID to the file");
+const NOTHING: Flag = Flag::switch("", None, "");
+
+/// The flags that `run` and `create` share, then those of `run` alone.
+static RUN_FLAGS: [Flag; 67] = run_flags();
+static CREATE_FLAGS: [Flag; 64] = {
+    let all = run_flags();
+    let mut flags = [NOTHING; 64];
+    let mut at = 0;
+    while at < flags.len() {
+        flags[at] = all[at];
+        at += 1;
+    }
+    flags
+};
+
+const fn list(name: &'static str, help: &'static str) -> Flag {
+    Flag::value(name, None, Kind::List("list"), help)
+}
+
+const fn text(name: &'static str, help: &'static str) -> Flag {
+    Flag::value(name, None, Kind::Text, help)
+}
+
+const fn bytes(name: &'static str, short: Option<char>, help: &'static str) -> Flag {
+    Flag::value(name, short, Kind::Word("bytes"), help)
+}
+
+const fn run_flags() -> [Flag; 67] {
+    [
+        list("add-host", "Add a custom host-to-IP mapping (host:ip)"),
+        Flag::value("attach", Some('a'), Kind::List("list"), "Attach to STDIN, STDOUT or STDERR"),
+        Flag::value(
+            "blkio-weight",
+            None,
+            Kind::Int,
+            "Block IO (relative weight), between 10 and 1000, or 0 to disable (default 0)",
+        ),
+        list("cap-add", "Add Linux capabilities"),
+        list("cap-drop", "Drop Linux capabilities"),
+        text("cgroupns", "Cgroup namespace to use (host|private)"),
+        CID_FILE.completed_by(Completes::Files),
+        Flag::value("cpu-period", None, Kind::Int, "Limit CPU CFS (Completely Fair Scheduler) period"),
+        Flag::value("cpu-quota", None, Kind::Int, "Limit CPU CFS (Completely Fair Scheduler) quota"),
+        Flag::value("cpu-shares", Some('c'), Kind::Int, "CPU shares (relative weight)"),
+        Flag::value("cpus", None, Kind::Word("decimal"), "Number of CPUs"),
+        text("cpuset-cpus", "CPUs in which to allow execution (0-3, 0,1)"),
+        text("cpuset-mems", "MEMs in which to allow execution (0-3, 0,1)"),
+        list("device", "Add a host device to the container"),
+        list("device-cgroup-rule", "Add a rule to the cgroup allowed devices list"),
+        text("domainname", "Container NIS domain name"),
+        text("entrypoint", "Overwrite the default ENTRYPOINT of the image"),
+        Flag::value("env", Some('e'), Kind::List("list"), "Set environment variables"),
+        list("env-file", "Read in a file of environment variables").completed_by(Completes::Files),
+        list("expose", "Expose a port or a range of ports"),
+        list("group-add", "Add additional groups to join"),
+        Flag::value("hostname", Some('h'), Kind::Text, "Container host name"),
+        Flag::switch("init", None, "Run an init inside the container that forwards signals and reaps processes"),
+        Flag::switch("interactive", Some('i'), "Keep STDIN open even if not attached"),
+        text("ipc", "IPC mode to use"),
+        Flag::value("label", Some('l'), Kind::List("list"), "Set meta data on a container"),
+        list("label-file", "Read in a line delimited file of labels").completed_by(Completes::Files),
+        bytes("memory", Some('m'), "Memory limit"),
+        bytes("memory-reservation", None, "Memory soft limit"),
+        bytes("memory-swap", None, "Swap limit equal to memory plus swap: '-1' to enable unlimited swap"),
+        Flag::value("memory-swappiness", None, Kind::Int, "Tune container memory swappiness (0 to 100)").or("-1"),
+        Flag::value("mount", None, Kind::List("mount"), "Attach a filesystem mount to the container"),
+        text("name", "Assign a name to the container"),
+        text("net", "Connect a container to a network, as --network"),
+        Flag::value("network", None, Kind::Word("network"), "Connect a container to a network: none (default), host or container:NAME")
+            .completed_by(Completes::Words(&["none", "host"])),
+        Flag::switch("oom-kill-disable", None, "Disable OOM Killer"),
+        Flag::value("oom-score-adj", None, Kind::Int, "Tune host's OOM preferences (-1000 to 1000)"),
+        text("pid", "PID namespace to use"),
+        Flag::value("pids-limit", None, Kind::Int, "Tune container pids limit (set -1 for unlimited)"),
+        platform("Set platform if server is multi-platform capable"),
+        Flag::switch("privileged", None, "Give extended privileges to this container"),
+        text("pull", "Pull image before running (\"always\", \"missing\", \"never\")")
+            .or("\"missing\"")
+            .completed_by(Completes::Words(&["always", "missing", "never"])),
+        Flag::switch("quiet", Some('q'), "Suppress the pull output"),
+        Flag::switch("read-only", None, "Mount the container's root filesystem as read only"),
+        Flag::switch(
+            "rm",
+            None,
+            "Automatically remove the container and its associated anonymous volumes when it exits",
+        ),
+        list("security-opt", "Security Options"),
+        bytes("shm-size", None, "Size of /dev/shm"),
+        text("stop-signal", "Signal to stop the container"),
+        Flag::value("stop-timeout", None, Kind::Int, "Timeout (in seconds) to stop a container"),
+        Flag::value("sysctl", None, Kind::List("map"), "Sysctl options").or("map[]"),
+        list("tmpfs", "Mount a tmpfs directory"),
+        Flag::switch("tty", Some('t'), "Allocate a pseudo-TTY"),
+        Flag::value("ulimit", None, Kind::List("ulimit"), "Ulimit options").or("[]"),
+        Flag::value("user", Some('u'), Kind::Text, "Username or UID (format: <name|uid>[:<group|gid>])"),
+        text("uts", "UTS namespace to use"),
+        Flag::value("volume", Some('v'), Kind::List("list"), "Bind mount a volume"),
+        Flag::value("workdir", Some('w'), Kind::Text, "Working directory inside the container"),
+        text("isolation", "Container isolation technology; \"default\" is the only one on Linux"),
+        text("log-driver", "Logging driver for the container; \"json-file\" is the only one")
+            .completed_by(Completes::Words(&["json-file"])),
+        list("log-opt", "Log driver options"),
+        text("restart", "Restart policy to apply when a container exits; without a daemon only \"no\"")
+            .or("\"no\""),
+        text("runtime", "Runtime to use for this container"),
+        text("userns", "User namespace to use"),
+        Flag::switch("no-healthcheck", None, "Disable any container-specified HEALTHCHECK"),
+        Flag::switch("detach", Some('d'), "Run container in background and print container ID"),
+        text("detach-keys", "Override the key sequence for detaching a container; ctrl-p,ctrl-q is the only one"),
+        Flag::switch("sig-proxy", None, "Proxy received signals to the process").or("true"),
+    ]
+}
+
+pub(super) const RUN: Spec = Spec {
+    name: "run",
+    usage: "[OPTIONS] IMAGE [COMMAND] [ARG...]",
+    about: "Create and run a new container from an image",
+    paths: &["container run", "run"],
+    arguments: (1, ANY),
+    flags: &RUN_FLAGS,
+    flags_first: true,
+    place: Place::Common,
+    make: Some(ContainerCommand::run),
+    completes: Completes::Images,
+    ..Spec::EMPTY
+};
+
+pub(super) const CREATE: Spec = Spec {
+    name: "create",
+    usage: "[OPTIONS] IMAGE [COMMAND] [ARG...]",
+    about: "Create a new container",
+    paths: &["container create", "create"],
+    arguments: (1, ANY),
+    flags: &CREATE_FLAGS,
+    flags_first: true,
+    make: Some(ContainerCommand::create),
+    completes: Completes::Images,
+    ..Spec::EMPTY
+};
+
+pub(super) const EXEC: Spec = Spec {
+    name: "exec",
+    usage: "[OPTIONS] CONTAINER COMMAND [ARG...]",
+    about: "Execute a command in a running container",
+    paths: &["container exec", "exec"],
+    arguments: (2, ANY),
+    flags: &[
+        Flag::switch("detach", Some('d'), "Detached mode: run command in the background"),
+        Flag::value("env", Some('e'), Kind::List("list"), "Set environment variables"),
+        list("env-file", "Read in a file of environment variables").completed_by(Completes::Files),
+        Flag::switch("interactive", Some('i'), "Keep STDIN open even if not attached"),
+        Flag::switch("privileged", None, "Give extended privileges to the command"),
+        Flag::switch("tty", Some('t'), "Allocate a pseudo-TTY"),
+        Flag::value("user", Some('u'), Kind::Text, "Username or UID (format: \"<name|uid>[:<group|gid>]\")"),
+        Flag::value("workdir", Some('w'), Kind::Text, "Working directory inside the container"),
+    ],
+    flags_first: true,
+    place: Place::Common,
+    make: Some(ContainerCommand::exec),
+    ..Spec::EMPTY
+};
+
+pub(super) const LIST: Spec = Spec {
+    name: "ps",
+    usage: "[OPTIONS]",
+    about: "List containers",
+    paths: &["container ls", "container list", "container ps", "ps"],
+    flags: &[
+        Flag::switch("all", Some('a'), "Show all containers (default shows just running)"),
+        Flag::value("filter", Some('f'), Kind::Filter, "Filter output based on conditions provided"),
+        FORMAT_OF_TABLE,
+        Flag::value("last", Some('n'), Kind::Int, "Show n last created containers (includes all states)").or("-1"),
+        Flag::switch("latest", Some('l'), "Show the latest created container (includes all states)"),
+        NO_TRUNC,
+        Flag::switch("quiet", Some('q'), "Only display container IDs"),
+        Flag::switch("size", Some('s'), "Display total file sizes"),
+    ],
+    place: Place::Common,
+    make: Some(ContainerCommand::list),
+    ..Spec::EMPTY
+};
+
+/// A command with any number of containers and no flags.
+const fn on_containers(
+    name: &'static str,
+    about: &'static str,
+    paths: &'static [&'static str],
+    make: fn(&crate::cli::flags::Matches) -> crate::cli::Command,
+) -> Spec {
+    Spec {
+        name,
+        usage: "CONTAINER [CONTAINER...]",
+        about,
+        paths,
+        arguments: (1, ANY),
+        make: Some(make),
+        ..Spec::EMPTY
+    }
+}
+
+pub(super) const PAUSE: Spec = on_containers(
+    "pause",
+    "Pause all processes within one or more containers",
+    &["container pause", "pause"],
+    ContainerCommand::pause,
+);
+
+pub(super) const UNPAUSE: Spec = on_containers(
+    "unpause",
+    "Unpause all processes within one or more containers",
+    &["container unpause", "unpause"],
+    ContainerCommand::unpause,
+);
+
+pub(super) const WAIT: Spec = on_containers(
+    "wait",
+    "Block until one or more containers stop, then print their exit codes",
+    &["container wait", "wait"],
+    ContainerCommand::wait,
+);
+
+pub(super) const START: Spec = Spec {
+    name: "start",
+    usage: "[OPTIONS] CONTAINER [CONTAINER...]",
+    about: "Start one or more stopped containers",
+    paths: &["container start", "start"],
+    arguments: (1, ANY),
+    flags: &[
+        Flag::switch("attach", Some('a'), "Attach STDOUT/STDERR and forward signals"),
+        Flag::switch("interactive", Some('i'), "Attach container's STDIN"),
+    ],
+    make: Some(ContainerCommand::start),
+    ..Spec::EMPTY
+};
+
+const STOP_FLAGS: &[Flag] = &[
+    Flag::value("signal", Some('s'), Kind::Text, "Signal to send to the container"),
+    Flag::value("timeout", Some('t'), Kind::Int, "Seconds to wait before killing the container"),
+    Flag::value("time", None, Kind::Int, "Seconds to wait before killing the container, as --timeout"),
+];
+
+pub(super) const STOP: Spec = Spec {
+    name: "stop",
+    usage: "[OPTIONS] CONTAINER [CONTAINER...]",
+    about: "Stop one or more running containers",
+    paths: &["container stop", "stop"],
+    arguments: (1, ANY),
+    flags: STOP_FLAGS,
+    make: Some(ContainerCommand::stop),
+    ..Spec::EMPTY
+};
+
+pub(super) const RESTART: Spec = Spec {
+    name: "restart",
+    usage: "[OPTIONS] CONTAINER [CONTAINER...]",
+    about: "Restart one or more containers",
+    paths: &["container restart", "restart"],
+    arguments: (1, ANY),
+    flags: STOP_FLAGS,
+    make: Some(ContainerCommand::restart),
+    ..Spec::EMPTY
+};
+
+pub(super) const KILL: Spec = Spec {
+    name: "kill",
+    usage: "[OPTIONS] CONTAINER [CONTAINER...]",
+    about: "Kill one or more running containers",
+    paths: &["container kill", "kill"],
+    arguments: (1, ANY),
+    flags: &[Flag::value("signal", Some('s'), Kind::Text, "Signal to send to the container")],
+    make: Some(ContainerCommand::kill),
+    ..Spec::EMPTY
+};
+
+pub(super) const LOGS: Spec = Spec {
+    name: "logs",
+    usage: "[OPTIONS] CONTAINER",
+    about: "Fetch the logs of a container",
+    paths: &["container logs", "logs"],
+    arguments: (1, 1),
+    flags: &[
+        Flag::switch("details", None, "Show extra details provided to logs"),
+        Flag::switch("follow", Some('f'), "Follow log output"),
+        text(
+            "since",
+            "Show logs since timestamp (e.g. \"2013-01-02T13:23:37Z\") or relative (e.g. \"42m\" for 42 minutes)",
+        ),
+        Flag::value("tail", Some('n'), Kind::Text, "Number of lines to show from the end of the logs").or("\"all\""),
+        Flag::switch("timestamps", Some('t'), "Show timestamps"),
+        text(
+            "until",
+            "Show logs before a timestamp (e.g. \"2013-01-02T13:23:37Z\") or relative (e.g. \"42m\" for 42 minutes)",
+        ),
+    ],
+    make: Some(ContainerCommand::logs),
+    ..Spec::EMPTY
+};
+
+pub(super) const ATTACH: Spec = Spec {
+    name: "attach",
+    usage: "[OPTIONS] CONTAINER",
+    about: "Attach local standard input, output, and error streams to a running container",
+    paths: &["container attach", "attach"],
+    arguments: (1, 1),
+    flags: &[
+        Flag::switch("no-stdin", None, "Do not attach STDIN"),
+        Flag::switch("sig-proxy", None, "Proxy all received signals to the process").or("true"),
+    ],
+    make: Some(ContainerCommand::attach),
+    ..Spec::EMPTY
+};
+
+pub(super) const REMOVE: Spec = Spec {
+    name: "rm",
+    usage: "[OPTIONS] CONTAINER [CONTAINER...]",
+    about: "Remove one or more containers",
+    paths: &["container rm", "container remove", "rm"],
+    arguments: (1, ANY),
+    flags: &[
+        Flag::switch("force", Some('f'), "Force the removal of a running container (uses SIGKILL)"),
+        Flag::switch("volumes", Some('v'), "Remove anonymous volumes associated with the container"),
+    ],
+    make: Some(ContainerCommand::remove),
+    ..Spec::EMPTY
+};
+
+pub(super) const COPY: Spec = Spec {
+    name: "cp",
+    usage: "[OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-\n\tshale cp [OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH",
+    about: "Copy files/folders between a container and the local filesystem",
+    paths: &["container cp", "cp"],
+    arguments: (2, 2),
+    flags: &[
+        Flag::switch("archive", Some('a'), "Archive mode (copy all uid/gid information)"),
+        Flag::switch("follow-link", Some('L'), "Always follow symbol link in SRC_PATH"),
+        Flag::switch("quiet", Some('q'), "Suppress progress output during copy. Progress output is automatically suppressed if no terminal is attached"),
+    ],
+    make: Some(ContainerCommand::copy),
+    completes: Completes::Files,
+    ..Spec::EMPTY
+};
+
+pub(super) const EXPORT: Spec = Spec {
+    name: "export",
+    usage: "[OPTIONS] CONTAINER",
+    about: "Export a container's filesystem as a tar archive",
+    paths: &["container export", "export"],
+    arguments: (1, 1),
+    flags: &[Flag::value("output", Some('o'), Kind::Text, "Write to a file, instead of STDOUT")
+        .completed_by(Completes::Files)],
+    make: Some(ContainerCommand::export),
+    ..Spec::EMPTY
+};
+
+pub(super) const COMMIT: Spec = Spec {
+    name: "commit",
+    usage: "[OPTIONS] CONTAINER [REPOSITORY[:TAG]]",
+    about: "Create a new image from a container's changes",
+    paths: &["container commit", "commit"],
+    arguments: (1, 2),
+    flags: &[
+        Flag::value("author", Some('a'), Kind::Text, "Author (e.g., \"John Hannibal Smith <hannibal@a-team.com>\")"),
+        Flag::value("change", Some('c'), Kind::List("list"), "Apply Dockerfile instruction to the created image"),
+        Flag::value("message", Some('m'), Kind::Text, "Commit message"),
+        Flag::switch("pause", Some('p'), "Pause container during commit").or("true"),
+    ],
+    make: Some(ContainerCommand::commit),
+    ..Spec::EMPTY
+};
+
+pub(super) const TOP: Spec = Spec {
+    name: "top",
+    usage: "CONTAINER [ps OPTIONS]",
+    about: "Display the running processes of a container",
+    paths: &["container top", "top"],
+    arguments: (1, ANY),
+    flags_first: true,
+    make: Some(ContainerCommand::top),
+    ..Spec::EMPTY
+};
+
+const PRUNE: Spec = Spec {
+    name: "prune",
+    usage: "[OPTIONS]",
+    about: "Remove all stopped containers",
+    flags: &[
+        Flag::value("filter", None, Kind::Filter, "Provide filter values (e.g. \"until=<timestamp>\")"),
+        Flag::switch("force", Some('f'), "Do not prompt for confirmation"),
+    ],
+    make: Some(ContainerCommand::prune),
+    ..Spec::EMPTY
+};
+
+const DIFF: Spec = Spec {
+    name: "diff",
+    usage: "CONTAINER",
+    about: "Inspect changes to files or directories on a container's filesystem",
+    paths: &["container diff", "diff"],
+    arguments: (1, 1),
+    make: Some(ContainerCommand::diff),
+    ..Spec::EMPTY
+};
+
+const INSPECT: Spec = Spec {
+    name: "inspect",
+    usage: "[OPTIONS] CONTAINER [CONTAINER...]",
+    about: "Display detailed information on one or more containers",
+    arguments: (1, ANY),
+    flags: &[FORMAT_OF_OBJECT, Flag::switch("size", Some('s'), "Display total file sizes")],
+    make: Some(ContainerCommand::inspect),
+    ..Spec::EMPTY
+};
+
+pub(super) const CONTAINER: Spec = Spec {
+    name: "container",
+    usage: "COMMAND",
+    about: "Manage containers",
+    place: Place::Management,
+    commands: &[
+        ATTACH,
+        COMMIT,
+        COPY,
+        CREATE,
+        DIFF,
+        EXEC,
+        EXPORT,
+        INSPECT,
+        KILL,
+        LOGS,
+        Spec { name: "ls", aliases: &["list", "ps"], ..LIST },
+        PAUSE,
+        PRUNE,
+        RESTART,
+        Spec { name: "rm", aliases: &["remove"], ..REMOVE },
+        RUN,
+        START,
+        STOP,
+        TOP,
+        UNPAUSE,
+        WAIT,
+    ],
+    ..Spec::EMPTY
+};

@@ -1,0 +1,383 @@
+//! The flags of `run` → what the engine is asked to make. The complaints are docker's.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, anyhow, bail};
+use serde_json::{Value, json};
+use shale_engine::containers::HostConfig;
+use shale_engine::containers::create::Create;
+use shale_oci::{Empty, RunConfig};
+
+use crate::cli::container::Run;
+
+/// Reads what was typed.
+pub fn read(run: &Run) -> anyhow::Result<Create> {
+    Ok(Create {
+        image: run.image.clone(),
+        name: run.name.clone(),
+        config: run_config(run)?,
+        host_config: host_config(run)?,
+    })
+}
+
+fn run_config(run: &Run) -> anyhow::Result<RunConfig> {
+    let attached = |stream: &str| match run.attach.is_empty() {
+        true => !run.detach && (stream != "stdin" || run.interactive),
+        false => run.attach.iter().any(|name| name.eq_ignore_ascii_case(stream)),
+    };
+    for name in &run.attach {
+        if !["stdin", "stdout", "stderr"].contains(&name.to_ascii_lowercase().as_str()) {
+            bail!("invalid argument {name:?} for \"-a, --attach\" flag: valid streams are STDIN, STDOUT and STDERR");
+        }
+    }
+    let mut exposed = BTreeMap::new();
+    for port in &run.expose {
+        let port = if port.contains('/') { port.clone() } else { format!("{port}/tcp") };
+        exposed.insert(port, Empty {});
+    }
+    // One path alone is a volume without a name.
+    let anonymous = run.volumes.iter().filter(|volume| !volume.contains(':'));
+    let volumes: BTreeMap<String, Empty> = anonymous.map(|path| (path.clone(), Empty {})).collect();
+    Ok(RunConfig {
+        hostname: run.hostname.clone().unwrap_or_default(),
+        domainname: run.domainname.clone().unwrap_or_default(),
+        user: run.user.clone().unwrap_or_default(),
+        attach_stdin: attached("stdin"),
+        attach_stdout: attached("stdout"),
+        attach_stderr: attached("stderr"),
+        exposed_ports: (!exposed.is_empty()).then_some(exposed),
+        tty: run.tty,
+        open_stdin: run.interactive,
+        stdin_once: run.interactive && attached("stdin"),
+        env: Some(environment(&run.env, &run.env_files)?),
+        cmd: (!run.command.is_empty()).then(|| run.command.clone()),
+        volumes: (!volumes.is_empty()).then_some(volumes),
+        working_dir: run.working_dir.clone().unwrap_or_default(),
+        entrypoint: run.entrypoint.clone().map(|program| vec![program]),
+        labels: Some(labels(&run.labels, &run.label_files)?),
+        stop_signal: run.stop_signal.clone().unwrap_or_default(),
+        stop_timeout: run.stop_timeout,
+        ..RunConfig::default()
+    })
+}
+
+/// `-e NAME=value`, `-e NAME` (this program's own), and files of such lines, which come first.
+pub fn environment(typed: &[String], files: &[String]) -> anyhow::Result<Vec<String>> {
+    let mut entries = Vec::new();
+    for file in files {
+        let text = std::fs::read_to_string(file).with_context(|| format!("open {file}"))?;
+        for line in text.lines() {
+            let line = line.trim_start();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let name = line.split('=').next().unwrap_or_default();
+            if name.contains(char::is_whitespace) {
+                bail!("invalid env file ({file}): variable '{name}' contains whitespaces");
+            }
+            if name.is_empty() {
+                bail!("invalid env file ({file}): no variable name on line '{line}'");
+            }
+            entries.extend(inherited(line));
+        }
+    }
+    for entry in typed {
+        if entry.is_empty() || entry.starts_with('=') {
+            bail!("invalid argument {entry:?} for \"-e, --env\" flag: invalid environment variable: {entry}");
+        }
+        entries.extend(inherited(entry));
+    }
+    Ok(entries)
+}
+
+fn inherited(entry: &str) -> Option<String> {
+    match entry.contains('=') {
+        true => Some(entry.to_owned()),
+        false => std::env::var(entry).ok().map(|value| format!("{entry}={value}")),
+    }
+}
+
+fn labels(typed: &[String], files: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut labels = BTreeMap::new();
+    let mut add = |label: &str| {
+        let (name, value) = label.split_once('=').unwrap_or((label, ""));
+        labels.insert(name.to_owned(), value.to_owned());
+    };
+    for file in files {
+        let text = std::fs::read_to_string(file).with_context(|| format!("open {file}"))?;
+        text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).for_each(&mut add);
+    }
+    typed.iter().for_each(|label| add(label));
+    Ok(labels)
+}
+
+fn host_config(run: &Run) -> anyhow::Result<HostConfig> {
+    let mut host = HostConfig::default();
+    let list = |values: &[String]| if values.is_empty() { Value::Null } else { json!(values) };
+    let binds: Vec<String> = run.volumes.iter().filter(|volume| volume.contains(':')).map(|bind| absolute(bind)).collect();
+    host.set("Binds", list(&binds));
+    let mounts = run.mounts.iter().map(|mount| mount_request(mount)).collect::<anyhow::Result<Vec<Value>>>()?;
+    if !mounts.is_empty() {
+        host.set("Mounts", mounts);
+    }
+    if !run.tmpfs.is_empty() {
+        let split = |tmpfs: &String| match tmpfs.split_once(':') {
+            Some((target, options)) => (target.to_owned(), Value::from(options)),
+            None => (tmpfs.clone(), Value::from("")),
+        };
+        host.set("Tmpfs", Value::Object(run.tmpfs.iter().map(split).collect()));
+    }
+    if let Some(path) = &run.cid_file {
+        host.set("ContainerIDFile", path.to_string_lossy().into_owned());
+    }
+    host.set("NetworkMode", run.network.clone().unwrap_or_else(|| "none".to_owned()));
+    host.set("AutoRemove", run.remove);
+    host.set("CapAdd", list(&run.cap_add));
+    host.set("CapDrop", list(&run.cap_drop));
+    host.set("ExtraHosts", list(&run.add_hosts));
+    host.set("GroupAdd", list(&run.group_add));
+    host.set("Privileged", run.privileged);
+    if run.privileged {
+        host.set("MaskedPaths", Value::Null);
+        host.set("ReadonlyPaths", Value::Null);
+        host.set("SecurityOpt", json!(["label=disable"]));
+    }
+    host.set("ReadonlyRootfs", run.read_only);
+    if !run.security_opt.is_empty() {
+        host.set("SecurityOpt", json!(security_options(&run.security_opt)?));
+    }
+    if run.init {
+        host.set("Init", true);
+    }
+    let devices = run.devices.iter().map(|device| device_request(device)).collect::<anyhow::Result<Vec<Value>>>()?;
+    host.set("Devices", devices);
+    host.set("DeviceCgroupRules", list(&run.device_cgroup_rules));
+    if !run.sysctls.is_empty() {
+        let split = |entry: &String| {
+            let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
+            (name.to_owned(), Value::from(value))
+        };
+        host.set("Sysctls", Value::Object(run.sysctls.iter().map(split).collect()));
+    }
+    let ulimits = run.ulimits.iter().map(|limit| ulimit(limit)).collect::<anyhow::Result<Vec<Value>>>()?;
+    host.set("Ulimits", ulimits);
+    for (key, value) in
+        [("IpcMode", &run.ipc), ("PidMode", &run.pid), ("UTSMode", &run.uts), ("CgroupnsMode", &run.cgroupns)]
+    {
+        if let Some(value) = value {
+            host.set(key, value.clone());
+        }
+    }
+    if let Some(size) = &run.shm_size {
+        host.set("ShmSize", byte_count("shm-size", size)?);
+    }
+    if let Some(memory) = &run.memory {
+        let memory = byte_count("memory", memory)?;
+        host.set("Memory", memory);
+        host.set("MemorySwap", if memory > 0 { memory * 2 } else { 0 });
+    }
+    match run.memory_swap.as_deref() {
+        Some("-1") => host.set("MemorySwap", -1),
+        Some(swap) => host.set("MemorySwap", byte_count("memory-swap", swap)?),
+        None => {}
+    }
+    if let Some(reservation) = &run.memory_reservation {
+        host.set("MemoryReservation", byte_count("memory-reservation", reservation)?);
+    }
+    if let Some(swappiness) = run.memory_swappiness.filter(|swappiness| *swappiness != -1) {
+        if !(0..=100).contains(&swappiness) {
+            bail!("invalid value: {swappiness}. Valid memory swappiness range is 0-100");
+        }
+        host.set("MemorySwappiness", swappiness);
+    }
+    host.set("OomKillDisable", run.oom_kill_disable);
+    if let Some(cpus) = &run.cpus {
+        host.set("NanoCpus", nano_cpus(cpus)?);
+    }
+    for (key, value) in [
+        ("OomScoreAdj", run.oom_score_adj),
+        ("CpuShares", run.cpu_shares),
+        ("CpuPeriod", run.cpu_period),
+        ("CpuQuota", run.cpu_quota),
+        ("PidsLimit", run.pids_limit),
+        ("BlkioWeight", run.blkio_weight),
+    ] {
+        if let Some(value) = value {
+            host.set(key, value);
+        }
+    }
+    for (key, value) in [("CpusetCpus", &run.cpuset_cpus), ("CpusetMems", &run.cpuset_mems)] {
+        if let Some(value) = value {
+            host.set(key, value.clone());
+        }
+    }
+    Ok(host)
+}
+
+/// A bind whose source begins with `.` is relative to the current directory.
+fn absolute(bind: &str) -> String {
+    if !bind.starts_with('.') {
+        return bind.to_owned();
+    }
+    let (source, rest) = bind.split_once(':').unwrap_or((bind, ""));
+    let path = std::path::absolute(source).unwrap_or_else(|_| source.into());
+    // `./x` and `..` are taken out as far as that can be done without looking.
+    let mut clean = std::path::PathBuf::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::ParentDir => drop(clean.pop()),
+            std::path::Component::CurDir => {}
+            part => clean.push(part),
+        }
+    }
+    format!("{}:{rest}", clean.display())
+}
+
+/// `type=bind,source=/a,target=/b,readonly`.
+fn mount_request(typed: &str) -> anyhow::Result<Value> {
+    let invalid = |reason: String| anyhow!("invalid argument {typed:?} for \"--mount\" flag: {reason}");
+    let mut mount = json!({ "Type": "volume", "Target": "" });
+    for field in typed.split(',') {
+        let (key, value) = match field.split_once('=') {
+            Some((key, value)) => (key.to_ascii_lowercase(), Some(value)),
+            None => (field.to_ascii_lowercase(), None),
+        };
+        let wanted = || value.ok_or_else(|| invalid(format!("invalid field '{field}' must be a key=value pair")));
+        match key.as_str() {
+            "type" => mount["Type"] = wanted()?.to_ascii_lowercase().into(),
+            "source" | "src" => {
+                let source = wanted()?;
+                let is_relative = source.starts_with('.');
+                let source = if is_relative { absolute(&format!("{source}:")) } else { source.to_owned() };
+                mount["Source"] = source.trim_end_matches(':').into();
+            }
+            "target" | "dst" | "destination" => mount["Target"] = wanted()?.into(),
+            "readonly" | "ro" => {
+                mount["ReadOnly"] = match value {
+                    None | Some("true" | "1") => true,
+                    Some("false" | "0") => false,
+                    Some(other) => return Err(invalid(format!("invalid value for {key}: {other}"))),
+                }
+                .into();
+            }
+            "tmpfs-size" => mount["TmpfsOptions"]["SizeBytes"] = byte_count("mount", wanted()?)?.into(),
+            "tmpfs-mode" => {
+                let mode = u32::from_str_radix(wanted()?, 8);
+                let mode = mode.map_err(|_| invalid(format!("invalid value for {key}: {}", value.unwrap_or_default())))?;
+                mount["TmpfsOptions"]["Mode"] = mode.into();
+            }
+            "bind-propagation" | "consistency" | "bind-nonrecursive" | "volume-nocopy" | "volume-driver"
+            | "volume-label" | "volume-opt" => {}
+            _ => return Err(invalid(format!("unexpected key '{key}' in '{field}'"))),
+        }
+    }
+    if mount["Target"] == "" {
+        return Err(invalid("target is required".to_owned()));
+    }
+    Ok(mount)
+}
+
+fn device_request(typed: &str) -> anyhow::Result<Value> {
+    let is_mode = |text: &str| !text.is_empty() && text.bytes().all(|byte| b"rwm".contains(&byte));
+    let parts: Vec<&str> = typed.split(':').collect();
+    let (host, inside, access) = match parts.as_slice() {
+        [host] => (*host, *host, "rwm"),
+        [host, second] if is_mode(second) => (*host, *host, *second),
+        [host, inside] => (*host, *inside, "rwm"),
+        [host, inside, access] if is_mode(access) => (*host, *inside, *access),
+        _ => bail!("invalid device specification: {typed}"),
+    };
+    Ok(json!({ "PathOnHost": host, "PathInContainer": inside, "CgroupPermissions": access }))
+}
+
+/// `no-new-privileges`, `seccomp=FILE` …: the file's content goes into the option, as docker sends it.
+fn security_options(typed: &[String]) -> anyhow::Result<Vec<String>> {
+    let mut options = Vec::new();
+    for option in typed {
+        let (key, value) = option.split_once(['=', ':']).unwrap_or((option, ""));
+        if value.is_empty() && key != "no-new-privileges" {
+            bail!("invalid --security-opt: {option:?}");
+        }
+        if key == "seccomp" && value != "unconfined" && value != "builtin" {
+            let profile = std::fs::read_to_string(value);
+            let profile = profile.with_context(|| format!("opening seccomp profile ({value}) failed"))?;
+            options.push(format!("seccomp={profile}"));
+        } else {
+            options.push(option.clone());
+        }
+    }
+    Ok(options)
+}
+
+fn ulimit(typed: &str) -> anyhow::Result<Value> {
+    let invalid = || anyhow!("invalid ulimit argument: {typed}");
+    let (name, values) = typed.split_once('=').ok_or_else(invalid)?;
+    let (soft, hard) = values.split_once(':').unwrap_or((values, values));
+    let number = |text: &str| text.parse::<i64>().map_err(|_| invalid());
+    let (soft, hard) = (number(soft)?, number(hard)?);
+    if hard != -1 && (soft == -1 || soft > hard) {
+        bail!("ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}");
+    }
+    Ok(json!({ "Name": name, "Hard": hard, "Soft": soft }))
+}
+
+/// `64m`, `1.5g`, `100`: bytes, with units of 1024.
+///
+/// Source: go-units `RAMInBytes`.
+fn byte_count(flag: &str, typed: &str) -> anyhow::Result<i64> {
+    let invalid = || anyhow!("invalid argument {typed:?} for \"--{flag}\" flag: invalid size: '{typed}'");
+    let lower = typed.trim().to_ascii_lowercase();
+    let end = lower.find(|character: char| !character.is_ascii_digit() && character != '.').unwrap_or(lower.len());
+    let amount: f64 = lower[..end].parse().map_err(|_| invalid())?;
+    let power = match lower[end..].trim().trim_end_matches('b').trim_end_matches('i') {
+        "" => 0,
+        "k" => 1,
+        "m" => 2,
+        "g" => 3,
+        "t" => 4,
+        "p" => 5,
+        _ => return Err(invalid()),
+    };
+    Ok((amount * 1024f64.powi(power)) as i64)
+}
+
+/// `0.5` → 500000000; no more than nine decimals.
+fn nano_cpus(typed: &str) -> anyhow::Result<i64> {
+    let invalid = || anyhow!("invalid argument {typed:?} for \"--cpus\" flag: failed to parse {typed} as a rational number");
+    let (whole, decimals) = typed.split_once('.').unwrap_or((typed, ""));
+    if decimals.len() > 9 || !decimals.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(invalid());
+    }
+    let whole: i64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| invalid())? };
+    let decimals: i64 = format!("{decimals:0<9}").parse().map_err(|_| invalid())?;
+    Ok(whole * 1_000_000_000 + decimals)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_those_of_docker() {
+        // go-units: 32kb is 32768, and a fraction is taken before the unit.
+        for (typed, bytes) in [("32", 32), ("32b", 32), ("32kb", 32768), ("64m", 67_108_864), ("1.5g", 1_610_612_736)] {
+            assert_eq!(byte_count("memory", typed).unwrap(), bytes, "{typed}");
+        }
+        assert!(byte_count("memory", "lots").is_err());
+    }
+
+    #[test]
+    fn processors_are_counted_in_billionths() {
+        assert_eq!(nano_cpus("0.5").unwrap(), 500_000_000);
+        assert_eq!(nano_cpus("2").unwrap(), 2_000_000_000);
+        assert!(nano_cpus("half").is_err());
+    }
+
+    #[test]
+    fn a_mount_without_a_target_is_refused_in_dockers_words() {
+        let error = mount_request("type=bind,source=/a").unwrap_err().to_string();
+        assert_eq!(error, "invalid argument \"type=bind,source=/a\" for \"--mount\" flag: target is required");
+        let error = mount_request("type=bind,colour=red,target=/b").unwrap_err().to_string();
+        assert!(error.ends_with("unexpected key 'colour' in 'colour=red'"), "{error}");
+    }
+}

@@ -1,0 +1,248 @@
+//! `shale run`, `create`, `start` and `attach`.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+
+use shale_engine::containers::create::{Create, CreateError, Created};
+use shale_engine::containers::start::{Preparation, StartContainerError};
+use shale_engine::images::find::FindError;
+use shale_engine::{Engine, containers::Record};
+use shale_oci::{Platform, Reference};
+use shale_runtime::{AttachStreams, Container, FollowEnd, Followed, Signals, Stdio, Stream, WindowSize};
+
+use super::request;
+use crate::cli::container::Run;
+use crate::commands::Failure;
+use crate::context::{Context, ShownProgress};
+use crate::terminal::screen;
+
+/// Exit code of `run` when there is nothing that ran.
+const EXIT_REFUSED: u8 = 125;
+
+/// Says why nothing ran, in docker's layout.
+fn refuse(command: &str, exit_code: u8, error: impl Into<anyhow::Error>) -> Failure {
+    let text = format!("{:#}", error.into());
+    eprintln!("shale: {}\n\nRun 'shale {command} --help' for more information", screen::escape_lines(&text));
+    Failure::Reported { exit_code }
+}
+
+/// Makes and starts a container, and joins its streams unless it is to be left alone.
+pub fn run(context: &Context, run: &Run) -> Result<(), Failure> {
+    if run.interactive && run.tty && !run.detach && !screen::is_terminal(io::stdin()) {
+        return Err(anyhow::anyhow!("the input device is not a TTY").into());
+    }
+    if run.detach && !run.attach.is_empty() {
+        return Err(refuse("run", EXIT_REFUSED, anyhow::anyhow!("Conflicting options: -a and -d")));
+    }
+    let create = request::read(run).map_err(|error| refuse("run", EXIT_REFUSED, error))?;
+    let engine = context.engine()?;
+    let created = create_or_pull(context, &engine, run, &create, "run")?;
+    let size = if run.tty { WindowSize::of(io::stdin()) } else { None };
+    let remove_failed = || {
+        if run.remove {
+            let how = shale_engine::containers::remove::RemoveContainer { force: true, volumes: true };
+            let _ = engine.remove_container(&created.id, how);
+        }
+    };
+    let refuse_start = |error: StartContainerError| {
+        let exit_code = error.exit_code();
+        remove_failed();
+        refuse("run", exit_code, error)
+    };
+    let preparation = engine.prepare_container(&created.id, size).map_err(refuse_start)?;
+    let Preparation::Prepared(prepared) = preparation else { return Ok(()) };
+    if run.detach {
+        engine.start_prepared(*prepared).map_err(refuse_start)?;
+        println!("{}", created.id);
+        return Ok(());
+    }
+    let names = |stream: &str| run.attach.iter().any(|name| name.eq_ignore_ascii_case(stream));
+    let any = run.attach.is_empty();
+    let streams = AttachStreams {
+        stdin: run.interactive && (any || names("stdin")),
+        stdout: any || names("stdout"),
+        stderr: any || names("stderr"),
+    };
+    let stream = prepared.container.attach(streams)?;
+    let container = engine.start_prepared(*prepared).map_err(refuse_start)?;
+    let end = follow(&container, &stream, run.tty, streams.stdin, run.sig_proxy)?;
+    finish(&engine, &created.id, end)
+}
+
+/// Waits for what was followed to its end, and turns its exit code into the program's.
+fn finish(engine: &Engine, id: &str, end: FollowEnd) -> Result<(), Failure> {
+    if end == FollowEnd::Detached {
+        return Ok(());
+    }
+    match engine.wait_container(id)? {
+        0 => Ok(()),
+        code => Err(Failure::Reported { exit_code: code as u8 }),
+    }
+}
+
+fn follow(
+    container: &Container,
+    stream: &std::os::unix::net::UnixStream,
+    terminal: bool,
+    stdin: bool,
+    sig_proxy: bool,
+) -> io::Result<FollowEnd> {
+    let stdio = Stdio {
+        stdin: if stdin { Stream::Inherit } else { Stream::Null },
+        stdout: Stream::Inherit,
+        stderr: Stream::Inherit,
+    };
+    let mut signals = if sig_proxy || terminal { Signals::of_process()? } else { Signals::none() };
+    container.follow(stream, Followed { exec: None, terminal }, stdio, &mut signals)
+}
+
+/// Makes a container and prints its ID.
+pub fn create(context: &Context, run: &Run) -> Result<(), Failure> {
+    let create = request::read(run).map_err(|error| refuse("create", EXIT_REFUSED, error))?;
+    let engine = context.engine()?;
+    let created = create_or_pull(context, &engine, run, &create, "create")?;
+    println!("{}", created.id);
+    Ok(())
+}
+
+fn create_or_pull(
+    context: &Context,
+    engine: &Engine,
+    run: &Run,
+    create: &Create,
+    command: &str,
+) -> Result<Created, Failure> {
+    let exit_code = if command == "run" { EXIT_REFUSED } else { 1 };
+    let refused = |error: anyhow::Error| match command {
+        "run" => refuse(command, exit_code, error),
+        _ => Failure::Error(error),
+    };
+    if let Some(path) = run.cid_file.as_ref().filter(|path| path.exists()) {
+        let text = "container ID file found, make sure the other container isn't running or delete";
+        return Err(refused(anyhow::anyhow!("{text} {}", path.display())));
+    }
+    let pull = run.pull.as_deref().unwrap_or("missing");
+    if !["always", "missing", "never"].contains(&pull) {
+        return Err(refused(anyhow::anyhow!(
+            "invalid pull option: '{pull}': must be one of \"always\", \"missing\" or \"never\""
+        )));
+    }
+    if pull == "always" {
+        fetch(context, engine, run, create, &refused)?;
+    }
+    let made = match engine.create_container(create) {
+        Err(CreateError::Image(FindError::NoSuchImage(name))) if pull == "missing" => {
+            if !run.quiet {
+                eprintln!("Unable to find image '{name}' locally");
+            }
+            fetch(context, engine, run, create, &refused)?;
+            engine.create_container(create)
+        }
+        made => made,
+    };
+    let created = made.map_err(|error| refused(error.into()))?;
+    for warning in &created.warnings {
+        eprintln!("WARNING: {warning}");
+    }
+    if let Some(path) = &run.cid_file {
+        let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
+        file.write_all(created.id.as_bytes())?;
+    }
+    Ok(created)
+}
+
+fn fetch(
+    context: &Context,
+    engine: &Engine,
+    run: &Run,
+    create: &Create,
+    refused: &dyn Fn(anyhow::Error) -> Failure,
+) -> Result<(), Failure> {
+    let reference = Reference::parse(&create.image).map_err(|error| refused(error.into()))?.or_latest();
+    let platform = run.platform.as_deref().map(str::parse::<Platform>).transpose();
+    let platform = platform.map_err(|error| refused(error.into()))?;
+    let client = context.client()?;
+    // Standard output is the container's alone.
+    let progress = ShownProgress::new(true);
+    let pulled = context.block_on(async {
+        Ok::<_, Failure>(engine.pull(&client, &reference, platform.as_ref(), &progress).await)
+    })?;
+    let pulled = pulled.map_err(|error| refused(error.into()))?;
+    if !run.quiet {
+        let outcome = if pulled.is_new { "Downloaded newer image for" } else { "Image is up to date for" };
+        eprintln!("Status: {outcome} {}", reference.familiar());
+    }
+    Ok(())
+}
+
+/// Starts containers; with `attach` one, and joins its streams.
+pub fn start(
+    context: &Context,
+    containers: &[String],
+    attach: bool,
+    interactive: bool,
+) -> Result<(), Failure> {
+    let engine = context.engine()?;
+    if !attach && !interactive {
+        let mut failed = Vec::new();
+        for container in containers {
+            match engine.start_container(container) {
+                Ok(()) => println!("{container}"),
+                Err(error) => {
+                    super::complain(&format!("{:#}", anyhow::Error::from(error)));
+                    failed.push(container.as_str());
+                }
+            }
+        }
+        if failed.is_empty() {
+            return Ok(());
+        }
+        return Err(anyhow::anyhow!("failed to start containers: {}", failed.join(", ")).into());
+    }
+    let [container] = containers else {
+        return Err(anyhow::anyhow!("you cannot start and attach multiple containers at once").into());
+    };
+    let record = engine.find_container(container)?;
+    let config = record.config();
+    let size = if config.tty { WindowSize::of(io::stdin()) } else { None };
+    let streams = AttachStreams { stdin: interactive && config.open_stdin, stdout: true, stderr: true };
+    let started = match engine.prepare_container(&record.id, size)? {
+        Preparation::Running(container) => {
+            let stream = container.attach(streams)?;
+            (container, stream)
+        }
+        Preparation::Prepared(prepared) => {
+            let stream = prepared.container.attach(streams)?;
+            (engine.start_prepared(*prepared)?, stream)
+        }
+    };
+    let end = follow(&started.0, &started.1, config.tty, streams.stdin, true)?;
+    finish(&engine, &record.id, end)
+}
+
+/// Joins the streams of a running container.
+pub fn attach(context: &Context, container: &str, stdin: bool, sig_proxy: bool) -> Result<(), Failure> {
+    let engine = context.engine()?;
+    let record = engine.find_container(container)?;
+    refuse_unless_running(&record)?;
+    let config = record.config();
+    if stdin && config.tty && config.open_stdin && !screen::is_terminal(io::stdin()) {
+        return Err(anyhow::anyhow!("the input device is not a TTY").into());
+    }
+    let (record, container) = engine.running_container(container)?;
+    let streams = AttachStreams { stdin: stdin && config.open_stdin, stdout: true, stderr: true };
+    let stream = container.attach(streams)?;
+    let end = follow(&container, &stream, config.tty, streams.stdin, sig_proxy)?;
+    finish(&engine, &record.id, end)
+}
+
+fn refuse_unless_running(record: &Record) -> Result<(), Failure> {
+    use shale_engine::containers::Status;
+    match record.status() {
+        Status::Running => Ok(()),
+        Status::Paused => {
+            Err(anyhow::anyhow!("you cannot attach to a paused container, unpause it first").into())
+        }
+        _ => Err(anyhow::anyhow!("you cannot attach to a stopped container, start it first").into()),
+    }
+}
