@@ -6,6 +6,7 @@
 //! Not here: printing; what a runtime is told (that is the crate `runtime`).
 
 pub mod archive;
+pub mod changes;
 pub mod create;
 pub mod document;
 pub mod exec;

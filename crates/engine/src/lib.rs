@@ -7,8 +7,8 @@
 pub mod archive;
 pub mod check;
 pub mod compare;
-pub mod copy;
 pub mod containers;
+pub mod copy;
 mod engine;
 pub mod explain;
 pub mod images;

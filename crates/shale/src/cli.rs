@@ -5,8 +5,8 @@
 //! Not here: what commands do.
 
 mod command;
-pub mod container;
 pub mod complete;
+pub mod container;
 mod flags;
 mod help;
 mod spec;

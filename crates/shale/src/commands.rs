@@ -2,13 +2,13 @@
 
 mod build;
 pub mod completion;
+mod container;
 mod copy;
 mod daemon;
 mod diff;
 mod explain;
 mod fsck;
 mod gc;
-mod container;
 mod history;
 mod image_prune;
 mod image_remove;

@@ -50,7 +50,9 @@ impl Engine {
                 let path = self.store.overlay_path().join(path);
                 // `l/X` is shown as what it leads to.
                 let path = match std::fs::read_link(&path) {
-                    Ok(target) => self.store.overlay_path().join(target.strip_prefix("..").unwrap_or(&target)),
+                    Ok(target) => {
+                        self.store.overlay_path().join(target.strip_prefix("..").unwrap_or(&target))
+                    }
                     Err(_) => path,
                 };
                 std::path::absolute(&path).unwrap_or(path).to_string_lossy().into_owned()
@@ -80,7 +82,8 @@ impl Engine {
     /// [`DiskError`].
     pub fn container_sizes(&self, record: &Record) -> Result<(u64, u64), DiskError> {
         let Some(paths) = self.mount_paths(&record.id)? else { return Ok((0, 0)) };
-        let written = shale_rootfs::Rootfs::open(&paths.upper).and_then(|root| root.size_bytes()).unwrap_or(0);
+        let written =
+            shale_rootfs::Rootfs::open(&paths.upper).and_then(|root| root.size_bytes()).unwrap_or(0);
         let mount = self.store.mounts()?.into_iter().find(|mount| mount.name == record.id);
         let chain = mount.and_then(|mount| mount.parent);
         let layers = chain.and_then(|chain| self.store.chain(chain).ok().flatten()).unwrap_or_default();

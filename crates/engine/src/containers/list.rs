@@ -36,9 +36,8 @@ pub enum ListContainersError {
     Disk(#[from] DiskError),
 }
 
-const KNOWN: [&str; 11] = [
-    "ancestor", "before", "exited", "id", "label", "name", "network", "since", "status", "volume", "until",
-];
+const KNOWN: [&str; 11] =
+    ["ancestor", "before", "exited", "id", "label", "name", "network", "since", "status", "volume", "until"];
 
 impl Engine {
     /// Lists containers, newest first. Of conditions of the same kind any may hold, labels excepted; of different

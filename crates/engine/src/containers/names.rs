@@ -19,19 +19,62 @@ pub fn check_name(name: &str) -> Result<&str, NameError> {
 
 const ADJECTIVES: [&str; 48] = [
     "amber", "ancient", "banded", "bright", "broad", "calm", "chalky", "clear", "coastal", "copper", "crisp",
-    "dappled", "deep", "eager", "early", "even", "fair", "fine", "flinty", "gentle", "glacial", "golden", "grey",
-    "hollow", "humble", "inland", "keen", "layered", "light", "lively", "lucid", "mellow", "mossy", "nimble",
-    "patient", "plain", "quiet", "rapid", "sandy", "sharp", "silver", "sober", "steady", "sunny", "tidal", "upright",
-    "warm", "wry",
+    "dappled", "deep", "eager", "early", "even", "fair", "fine", "flinty", "gentle", "glacial", "golden",
+    "grey", "hollow", "humble", "inland", "keen", "layered", "light", "lively", "lucid", "mellow", "mossy",
+    "nimble", "patient", "plain", "quiet", "rapid", "sandy", "sharp", "silver", "sober", "steady", "sunny",
+    "tidal", "upright", "warm", "wry",
 ];
 
 /// People who read the earth: geologists, mineralogists, palaeontologists, surveyors.
 const SURNAMES: [&str; 48] = [
-    "agassiz", "agricola", "anning", "barrell", "bascom", "bowen", "bretz", "buckland", "cordier", "cuvier", "dana",
-    "darcy", "desmarest", "dolomieu", "elles", "ewing", "gilbert", "goldschmidt", "gould", "guettard", "hall",
-    "harker", "hauy", "hess", "holmes", "hutton", "jeffreys", "knopf", "lehmann", "logan", "lonsdale", "lyell",
-    "mantell", "mohs", "murchison", "ogilvie", "owen", "playfair", "powell", "sedgwick", "smith", "sorby", "steno",
-    "suess", "tharp", "wegener", "werner", "wilson",
+    "agassiz",
+    "agricola",
+    "anning",
+    "barrell",
+    "bascom",
+    "bowen",
+    "bretz",
+    "buckland",
+    "cordier",
+    "cuvier",
+    "dana",
+    "darcy",
+    "desmarest",
+    "dolomieu",
+    "elles",
+    "ewing",
+    "gilbert",
+    "goldschmidt",
+    "gould",
+    "guettard",
+    "hall",
+    "harker",
+    "hauy",
+    "hess",
+    "holmes",
+    "hutton",
+    "jeffreys",
+    "knopf",
+    "lehmann",
+    "logan",
+    "lonsdale",
+    "lyell",
+    "mantell",
+    "mohs",
+    "murchison",
+    "ogilvie",
+    "owen",
+    "playfair",
+    "powell",
+    "sedgwick",
+    "smith",
+    "sorby",
+    "steno",
+    "suess",
+    "tharp",
+    "wegener",
+    "werner",
+    "wilson",
 ];
 
 /// Makes a name; from the second try on it ends in a number.
@@ -50,9 +93,15 @@ mod tests {
     #[test]
     fn names_are_dockers() {
         // moby daemon/names/names.go: the first character and at least one more.
-        for (name, is_name) in
-            [("web", true), ("/web", true), ("a", false), ("", false), ("_a", false), ("a b", false), ("a.b-c_d", true)]
-        {
+        for (name, is_name) in [
+            ("web", true),
+            ("/web", true),
+            ("a", false),
+            ("", false),
+            ("_a", false),
+            ("a b", false),
+            ("a.b-c_d", true),
+        ] {
             assert_eq!(check_name(name).is_ok(), is_name, "{name}");
         }
     }

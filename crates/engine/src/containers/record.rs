@@ -160,8 +160,11 @@ impl Record {
 
     /// Returns the names of its volumes and the sources of its binds, as `docker ps` shows them.
     pub fn mount_names(&self) -> Vec<String> {
-        let text = |point: &Value, key: &str| point[key].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
-        self.mount_points().filter_map(|point| text(point, "Name").or_else(|| text(point, "Source"))).collect()
+        let text =
+            |point: &Value, key: &str| point[key].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+        self.mount_points()
+            .filter_map(|point| text(point, "Name").or_else(|| text(point, "Source")))
+            .collect()
     }
 
     /// Returns its network's name.

@@ -28,7 +28,9 @@ pub enum RemoveContainerError {
     )]
     Running(String),
     /// It is paused.
-    #[error("You cannot remove a paused container {0}. Unpause and then stop the container before attempting removal or force remove")]
+    #[error(
+        "You cannot remove a paused container {0}. Unpause and then stop the container before attempting removal or force remove"
+    )]
     Paused(String),
     /// It could not be killed.
     #[error(transparent)]

@@ -61,9 +61,7 @@ pub enum SettingsError {
     #[error("Minimum memory limit allowed is 6MB")]
     MemoryTooSmall,
     /// More processors than there are.
-    #[error(
-        "Range of CPUs is from 0.01 to {0}.00, as there are only {0} CPUs available"
-    )]
+    #[error("Range of CPUs is from 0.01 to {0}.00, as there are only {0} CPUs available")]
     Cpus(usize),
     /// `--add-host` without an address.
     #[error("invalid add-host: {0}")]
@@ -328,7 +326,8 @@ pub(super) fn host_name() -> String {
 }
 
 fn init_program() -> Result<PathBuf, SettingsError> {
-    let places = ["/usr/libexec/docker/docker-init", "/usr/bin/docker-init", "/usr/bin/tini-static", "/usr/bin/tini"];
+    let places =
+        ["/usr/libexec/docker/docker-init", "/usr/bin/docker-init", "/usr/bin/tini-static", "/usr/bin/tini"];
     let found = places.into_iter().map(PathBuf::from).find(|path| path.is_file());
     found.ok_or(SettingsError::NoInit)
 }

@@ -252,7 +252,8 @@ impl Engine {
         };
         let config = record.config();
         let signal = signal.or_else(|| config.stop_signal.parse().ok()).unwrap_or(Signal::TERM);
-        let own = config.stop_timeout.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs);
+        let own =
+            config.stop_timeout.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs);
         let patience = patience.or(own).unwrap_or(Duration::from_secs(10));
         match container.stop(signal, patience) {
             Ok(_) | Err(ControlError::NotRunning { .. }) => {}
@@ -268,7 +269,9 @@ impl Engine {
     pub fn wait_container(&self, text: &str) -> Result<i64, SignalContainerError> {
         let record = self.find_container(text)?;
         match self.supervised(&record.id) {
-            Some((container, state)) if record.is_running() || state.status == shale_runtime::Status::Created => {
+            Some((container, state))
+                if record.is_running() || state.status == shale_runtime::Status::Created =>
+            {
                 let ExitStatus { code, .. } = container.wait()?;
                 self.settle_container(&record.id)?;
                 Ok(code.into())

@@ -76,8 +76,11 @@ impl Engine {
                 return Err(VolumeError::Specification(bind.clone()));
             }
             let known = |word: &str| {
-                ["ro", "rw", "z", "Z", "nocopy", "private", "rprivate", "shared", "rshared", "slave", "rslave"]
-                    .contains(&word)
+                [
+                    "ro", "rw", "z", "Z", "nocopy", "private", "rprivate", "shared", "rshared", "slave",
+                    "rslave",
+                ]
+                .contains(&word)
             };
             if !mode.is_empty() && !mode.split(',').all(known) {
                 return Err(VolumeError::Mode(mode.to_owned()));
@@ -91,8 +94,9 @@ impl Engine {
                         let made = fs::create_dir_all(source);
                         made.map_err(|error| VolumeError::Io { name: source.to_owned(), source: error })?;
                     }
-                    let propagation =
-                        mode.split(',').find(|word| word.ends_with("private") || word.ends_with("shared") || word.ends_with("slave"));
+                    let propagation = mode.split(',').find(|word| {
+                        word.ends_with("private") || word.ends_with("shared") || word.ends_with("slave")
+                    });
                     bind_point(source, &target, writable, propagation.unwrap_or("rprivate"))
                 }
                 false => self.volume_point(source, &target, writable, true)?,
@@ -106,13 +110,22 @@ impl Engine {
                     if !Path::new(&request.source).exists() {
                         return Err(VolumeError::NoSource(request.source.clone()));
                     }
-                    add(target.clone(), bind_point(&request.source, &target, !request.read_only, "rprivate"))?;
+                    add(
+                        target.clone(),
+                        bind_point(&request.source, &target, !request.read_only, "rprivate"),
+                    )?;
                 }
                 "volume" if request.source.is_empty() => {
-                    add(target.clone(), self.volume_point(&random_id(), &target, !request.read_only, false)?)?;
+                    add(
+                        target.clone(),
+                        self.volume_point(&random_id(), &target, !request.read_only, false)?,
+                    )?;
                 }
                 "volume" => {
-                    add(target.clone(), self.volume_point(&request.source, &target, !request.read_only, true)?)?;
+                    add(
+                        target.clone(),
+                        self.volume_point(&request.source, &target, !request.read_only, true)?,
+                    )?;
                 }
                 // Not among the mount points: the settings themselves say it.
                 "tmpfs" => {}
@@ -129,11 +142,18 @@ impl Engine {
         Ok(Value::Object(points))
     }
 
-    fn volume_point(&self, name: &str, target: &str, writable: bool, named: bool) -> Result<Value, VolumeError> {
+    fn volume_point(
+        &self,
+        name: &str,
+        target: &str,
+        writable: bool,
+        named: bool,
+    ) -> Result<Value, VolumeError> {
         if super::names::check_name(name).is_err() || name.starts_with('/') {
             return Err(VolumeError::Name(name.to_owned()));
         }
-        let path = self.make_volume(name).map_err(|source| VolumeError::Io { name: name.to_owned(), source })?;
+        let path =
+            self.make_volume(name).map_err(|source| VolumeError::Io { name: name.to_owned(), source })?;
         let spec = match named {
             true => json!({ "Type": "volume", "Source": name, "Target": target }),
             false => json!({}),
@@ -169,7 +189,9 @@ impl Engine {
             };
             let fill = || -> io::Result<()> {
                 let source = Path::new(source);
-                let Some(image) = super::archive::open_beneath(root, Path::new(target))? else { return Ok(()) };
+                let Some(image) = super::archive::open_beneath(root, Path::new(target))? else {
+                    return Ok(());
+                };
                 let is_empty = fs::read_dir(source)?.next().is_none();
                 if !is_empty {
                     return Ok(());

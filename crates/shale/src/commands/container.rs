@@ -1,7 +1,8 @@
 //! The commands about containers.
 
-mod list;
+mod files;
 mod lifecycle;
+mod list;
 mod logs;
 mod process;
 mod request;
@@ -46,10 +47,13 @@ pub fn run(context: &Context, command: ContainerCommand) -> Result<(), Failure> 
         ContainerCommand::Inspect { containers, format, size } => {
             list::inspect(context, &containers, format.as_deref(), size)
         }
-        ContainerCommand::Diff { .. }
-        | ContainerCommand::Copy { .. }
-        | ContainerCommand::Export { .. }
-        | ContainerCommand::Commit(_) => Err(anyhow::anyhow!("not built yet").into()),
+        ContainerCommand::Diff { container } => files::diff(context, &container),
+        ContainerCommand::Export { container, output } => {
+            files::export(context, &container, output.as_deref())
+        }
+        ContainerCommand::Copy { .. } | ContainerCommand::Commit(_) => {
+            Err(anyhow::anyhow!("not built yet").into())
+        }
     }
 }
 

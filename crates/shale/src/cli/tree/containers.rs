@@ -60,7 +60,11 @@ const fn run_flags() -> [Flag; 67] {
         list("expose", "Expose a port or a range of ports"),
         list("group-add", "Add additional groups to join"),
         Flag::value("hostname", Some('h'), Kind::Text, "Container host name"),
-        Flag::switch("init", None, "Run an init inside the container that forwards signals and reaps processes"),
+        Flag::switch(
+            "init",
+            None,
+            "Run an init inside the container that forwards signals and reaps processes",
+        ),
         Flag::switch("interactive", Some('i'), "Keep STDIN open even if not attached"),
         text("ipc", "IPC mode to use"),
         Flag::value("label", Some('l'), Kind::List("list"), "Set meta data on a container"),
@@ -68,12 +72,18 @@ const fn run_flags() -> [Flag; 67] {
         bytes("memory", Some('m'), "Memory limit"),
         bytes("memory-reservation", None, "Memory soft limit"),
         bytes("memory-swap", None, "Swap limit equal to memory plus swap: '-1' to enable unlimited swap"),
-        Flag::value("memory-swappiness", None, Kind::Int, "Tune container memory swappiness (0 to 100)").or("-1"),
+        Flag::value("memory-swappiness", None, Kind::Int, "Tune container memory swappiness (0 to 100)")
+            .or("-1"),
         Flag::value("mount", None, Kind::List("mount"), "Attach a filesystem mount to the container"),
         text("name", "Assign a name to the container"),
         text("net", "Connect a container to a network, as --network"),
-        Flag::value("network", None, Kind::Word("network"), "Connect a container to a network: none (default), host or container:NAME")
-            .completed_by(Completes::Words(&["none", "host"])),
+        Flag::value(
+            "network",
+            None,
+            Kind::Word("network"),
+            "Connect a container to a network: none (default), host or container:NAME",
+        )
+        .completed_by(Completes::Words(&["none", "host"])),
         Flag::switch("oom-kill-disable", None, "Disable OOM Killer"),
         Flag::value("oom-score-adj", None, Kind::Int, "Tune host's OOM preferences (-1000 to 1000)"),
         text("pid", "PID namespace to use"),
@@ -112,7 +122,10 @@ const fn run_flags() -> [Flag; 67] {
         text("userns", "User namespace to use"),
         Flag::switch("no-healthcheck", None, "Disable any container-specified HEALTHCHECK"),
         Flag::switch("detach", Some('d'), "Run container in background and print container ID"),
-        text("detach-keys", "Override the key sequence for detaching a container; ctrl-p,ctrl-q is the only one"),
+        text(
+            "detach-keys",
+            "Override the key sequence for detaching a container; ctrl-p,ctrl-q is the only one",
+        ),
         Flag::switch("sig-proxy", None, "Proxy received signals to the process").or("true"),
     ]
 }
@@ -175,7 +188,8 @@ pub(super) const LIST: Spec = Spec {
         Flag::switch("all", Some('a'), "Show all containers (default shows just running)"),
         Flag::value("filter", Some('f'), Kind::Filter, "Filter output based on conditions provided"),
         FORMAT_OF_TABLE,
-        Flag::value("last", Some('n'), Kind::Int, "Show n last created containers (includes all states)").or("-1"),
+        Flag::value("last", Some('n'), Kind::Int, "Show n last created containers (includes all states)")
+            .or("-1"),
         Flag::switch("latest", Some('l'), "Show the latest created container (includes all states)"),
         NO_TRUNC,
         Flag::switch("quiet", Some('q'), "Only display container IDs"),
@@ -291,7 +305,8 @@ pub(super) const LOGS: Spec = Spec {
             "since",
             "Show logs since timestamp (e.g. \"2013-01-02T13:23:37Z\") or relative (e.g. \"42m\" for 42 minutes)",
         ),
-        Flag::value("tail", Some('n'), Kind::Text, "Number of lines to show from the end of the logs").or("\"all\""),
+        Flag::value("tail", Some('n'), Kind::Text, "Number of lines to show from the end of the logs")
+            .or("\"all\""),
         Flag::switch("timestamps", Some('t'), "Show timestamps"),
         text(
             "until",
@@ -339,7 +354,11 @@ pub(super) const COPY: Spec = Spec {
     flags: &[
         Flag::switch("archive", Some('a'), "Archive mode (copy all uid/gid information)"),
         Flag::switch("follow-link", Some('L'), "Always follow symbol link in SRC_PATH"),
-        Flag::switch("quiet", Some('q'), "Suppress progress output during copy. Progress output is automatically suppressed if no terminal is attached"),
+        Flag::switch(
+            "quiet",
+            Some('q'),
+            "Suppress progress output during copy. Progress output is automatically suppressed if no terminal is attached",
+        ),
     ],
     make: Some(ContainerCommand::copy),
     completes: Completes::Files,
@@ -365,8 +384,18 @@ pub(super) const COMMIT: Spec = Spec {
     paths: &["container commit", "commit"],
     arguments: (1, 2),
     flags: &[
-        Flag::value("author", Some('a'), Kind::Text, "Author (e.g., \"John Hannibal Smith <hannibal@a-team.com>\")"),
-        Flag::value("change", Some('c'), Kind::List("list"), "Apply Dockerfile instruction to the created image"),
+        Flag::value(
+            "author",
+            Some('a'),
+            Kind::Text,
+            "Author (e.g., \"John Hannibal Smith <hannibal@a-team.com>\")",
+        ),
+        Flag::value(
+            "change",
+            Some('c'),
+            Kind::List("list"),
+            "Apply Dockerfile instruction to the created image",
+        ),
         Flag::value("message", Some('m'), Kind::Text, "Commit message"),
         Flag::switch("pause", Some('p'), "Pause container during commit").or("true"),
     ],

@@ -32,9 +32,7 @@ pub fn stop(
     seconds: Option<i64>,
 ) -> Result<(), Failure> {
     let (engine, signal) = (context.engine()?, signal(typed)?);
-    each(containers, |container| {
-        engine.stop_container(container, signal, patience(seconds)).map(|()| None)
-    })
+    each(containers, |container| engine.stop_container(container, signal, patience(seconds)).map(|()| None))
 }
 
 /// Stops containers and starts them again.

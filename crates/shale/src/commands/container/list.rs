@@ -23,12 +23,8 @@ pub fn run(context: &Context, list: &List) -> Result<(), Failure> {
         let size = if shows_size { Some(engine.container_sizes(&record)?) } else { None };
         rows.push(row(&engine, &record, size));
     }
-    let options = Options {
-        format: list.format.clone(),
-        quiet: list.quiet,
-        size: list.size,
-        no_trunc: list.no_trunc,
-    };
+    let options =
+        Options { format: list.format.clone(), quiet: list.quiet, size: list.size, no_trunc: list.no_trunc };
     print!("{}", containers::render(&rows, &options, &Clock::of_system())?);
     Ok(())
 }
@@ -59,12 +55,7 @@ fn row(engine: &shale_engine::Engine, record: &Record, size: Option<(u64, u64)>)
 }
 
 /// Prints all about containers, as JSON or through a template.
-pub fn inspect(
-    context: &Context,
-    names: &[String],
-    format: Option<&str>,
-    size: bool,
-) -> Result<(), Failure> {
+pub fn inspect(context: &Context, names: &[String], format: Option<&str>, size: bool) -> Result<(), Failure> {
     let template = match format {
         None | Some("json") => None,
         Some(source) => Some(Template::parse(source)?),

@@ -21,12 +21,16 @@ pub fn run(context: &Context, logs: &Logs) -> Result<(), Failure> {
         let Some(text) = typed else { return Ok(None) };
         match Filter::parse(&format!("until={text}"), now) {
             Ok(Filter::Until(moment)) => Ok(Some(moment)),
-            _ => Err(anyhow!("invalid value for {flag:?}: failed to parse value as time or duration: {text:?}").into()),
+            _ => Err(anyhow!(
+                "invalid value for {flag:?}: failed to parse value as time or duration: {text:?}"
+            )
+            .into()),
         }
     };
     // Anything but a number is everything, as in Docker.
     let tail = logs.tail.as_deref().and_then(|tail| tail.parse().ok());
-    let options = LogOptions { tail, since: moment(&logs.since, "since")?, until: moment(&logs.until, "until")? };
+    let options =
+        LogOptions { tail, since: moment(&logs.since, "since")?, until: moment(&logs.until, "until")? };
     let path = Path::new(record.log_path());
     if !path.exists() {
         return Ok(());

@@ -27,7 +27,9 @@ fn run_config(run: &Run) -> anyhow::Result<RunConfig> {
     };
     for name in &run.attach {
         if !["stdin", "stdout", "stderr"].contains(&name.to_ascii_lowercase().as_str()) {
-            bail!("invalid argument {name:?} for \"-a, --attach\" flag: valid streams are STDIN, STDOUT and STDERR");
+            bail!(
+                "invalid argument {name:?} for \"-a, --attach\" flag: valid streams are STDIN, STDOUT and STDERR"
+            );
         }
     }
     let mut exposed = BTreeMap::new();
@@ -114,9 +116,11 @@ fn labels(typed: &[String], files: &[String]) -> anyhow::Result<BTreeMap<String,
 fn host_config(run: &Run) -> anyhow::Result<HostConfig> {
     let mut host = HostConfig::default();
     let list = |values: &[String]| if values.is_empty() { Value::Null } else { json!(values) };
-    let binds: Vec<String> = run.volumes.iter().filter(|volume| volume.contains(':')).map(|bind| absolute(bind)).collect();
+    let binds: Vec<String> =
+        run.volumes.iter().filter(|volume| volume.contains(':')).map(|bind| absolute(bind)).collect();
     host.set("Binds", list(&binds));
-    let mounts = run.mounts.iter().map(|mount| mount_request(mount)).collect::<anyhow::Result<Vec<Value>>>()?;
+    let mounts =
+        run.mounts.iter().map(|mount| mount_request(mount)).collect::<anyhow::Result<Vec<Value>>>()?;
     if !mounts.is_empty() {
         host.set("Mounts", mounts);
     }
@@ -149,7 +153,8 @@ fn host_config(run: &Run) -> anyhow::Result<HostConfig> {
     if run.init {
         host.set("Init", true);
     }
-    let devices = run.devices.iter().map(|device| device_request(device)).collect::<anyhow::Result<Vec<Value>>>()?;
+    let devices =
+        run.devices.iter().map(|device| device_request(device)).collect::<anyhow::Result<Vec<Value>>>()?;
     host.set("Devices", devices);
     host.set("DeviceCgroupRules", list(&run.device_cgroup_rules));
     if !run.sysctls.is_empty() {
@@ -242,7 +247,8 @@ fn mount_request(typed: &str) -> anyhow::Result<Value> {
             Some((key, value)) => (key.to_ascii_lowercase(), Some(value)),
             None => (field.to_ascii_lowercase(), None),
         };
-        let wanted = || value.ok_or_else(|| invalid(format!("invalid field '{field}' must be a key=value pair")));
+        let wanted =
+            || value.ok_or_else(|| invalid(format!("invalid field '{field}' must be a key=value pair")));
         match key.as_str() {
             "type" => mount["Type"] = wanted()?.to_ascii_lowercase().into(),
             "source" | "src" => {
@@ -263,7 +269,9 @@ fn mount_request(typed: &str) -> anyhow::Result<Value> {
             "tmpfs-size" => mount["TmpfsOptions"]["SizeBytes"] = byte_count("mount", wanted()?)?.into(),
             "tmpfs-mode" => {
                 let mode = u32::from_str_radix(wanted()?, 8);
-                let mode = mode.map_err(|_| invalid(format!("invalid value for {key}: {}", value.unwrap_or_default())))?;
+                let mode = mode.map_err(|_| {
+                    invalid(format!("invalid value for {key}: {}", value.unwrap_or_default()))
+                })?;
                 mount["TmpfsOptions"]["Mode"] = mode.into();
             }
             "bind-propagation" | "consistency" | "bind-nonrecursive" | "volume-nocopy" | "volume-driver"
@@ -327,7 +335,8 @@ fn ulimit(typed: &str) -> anyhow::Result<Value> {
 fn byte_count(flag: &str, typed: &str) -> anyhow::Result<i64> {
     let invalid = || anyhow!("invalid argument {typed:?} for \"--{flag}\" flag: invalid size: '{typed}'");
     let lower = typed.trim().to_ascii_lowercase();
-    let end = lower.find(|character: char| !character.is_ascii_digit() && character != '.').unwrap_or(lower.len());
+    let end =
+        lower.find(|character: char| !character.is_ascii_digit() && character != '.').unwrap_or(lower.len());
     let amount: f64 = lower[..end].parse().map_err(|_| invalid())?;
     let power = match lower[end..].trim().trim_end_matches('b').trim_end_matches('i') {
         "" => 0,
@@ -343,7 +352,11 @@ fn byte_count(flag: &str, typed: &str) -> anyhow::Result<i64> {
 
 /// `0.5` → 500000000; no more than nine decimals.
 fn nano_cpus(typed: &str) -> anyhow::Result<i64> {
-    let invalid = || anyhow!("invalid argument {typed:?} for \"--cpus\" flag: failed to parse {typed} as a rational number");
+    let invalid = || {
+        anyhow!(
+            "invalid argument {typed:?} for \"--cpus\" flag: failed to parse {typed} as a rational number"
+        )
+    };
     let (whole, decimals) = typed.split_once('.').unwrap_or((typed, ""));
     if decimals.len() > 9 || !decimals.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(invalid());
@@ -360,7 +373,9 @@ mod tests {
     #[test]
     fn sizes_are_those_of_docker() {
         // go-units: 32kb is 32768, and a fraction is taken before the unit.
-        for (typed, bytes) in [("32", 32), ("32b", 32), ("32kb", 32768), ("64m", 67_108_864), ("1.5g", 1_610_612_736)] {
+        for (typed, bytes) in
+            [("32", 32), ("32b", 32), ("32kb", 32768), ("64m", 67_108_864), ("1.5g", 1_610_612_736)]
+        {
             assert_eq!(byte_count("memory", typed).unwrap(), bytes, "{typed}");
         }
         assert!(byte_count("memory", "lots").is_err());
@@ -376,7 +391,10 @@ mod tests {
     #[test]
     fn a_mount_without_a_target_is_refused_in_dockers_words() {
         let error = mount_request("type=bind,source=/a").unwrap_err().to_string();
-        assert_eq!(error, "invalid argument \"type=bind,source=/a\" for \"--mount\" flag: target is required");
+        assert_eq!(
+            error,
+            "invalid argument \"type=bind,source=/a\" for \"--mount\" flag: target is required"
+        );
         let error = mount_request("type=bind,colour=red,target=/b").unwrap_err().to_string();
         assert!(error.ends_with("unexpected key 'colour' in 'colour=red'"), "{error}");
     }

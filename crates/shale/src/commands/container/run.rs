@@ -21,7 +21,14 @@ const EXIT_REFUSED: u8 = 125;
 
 /// Says why nothing ran, in docker's layout.
 fn refuse(command: &str, exit_code: u8, error: impl Into<anyhow::Error>) -> Failure {
-    let text = format!("{:#}", error.into());
+    let error = error.into();
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        // The runtime's words are part of dockerd's already.
+        if !text.contains(&cause) {
+            text.push_str(&format!(": {cause}"));
+        }
+    }
     eprintln!("shale: {}\n\nRun 'shale {command} --help' for more information", screen::escape_lines(&text));
     Failure::Reported { exit_code }
 }

@@ -12,7 +12,8 @@ use crate::terminal::{
     units::human_size,
 };
 
-const TABLE: &str = "table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}";
+const TABLE: &str =
+    "table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}";
 
 const LISTING: Listing = Listing {
     type_name: "*formatter.ContainerContext",
@@ -100,7 +101,8 @@ fn container_row(container: &Container, is_short: bool, clock: &Clock) -> Value 
         true => short_id(&container.image).to_owned(),
         false => container.image.clone(),
     };
-    let labels: Vec<String> = container.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let labels: Vec<String> =
+        container.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let short_mount = |name: &String| match is_short {
         true => screen::ellipsis(name, 15).into_owned(),
         false => name.clone(),
@@ -164,24 +166,34 @@ mod tests {
     fn the_table_is_dockers() {
         let now: Timestamp = "2026-11-22T02:18:16Z".parse().unwrap();
         let clock = Clock { now, zone: TimeZone::UTC };
-        let container = |id: &str, name: &str, command: &[&str], status, started: &str, finished: Option<&str>| Container {
-            id: id.repeat(64),
-            name: name.to_owned(),
-            image: "busybox".to_owned(),
-            command: command.iter().map(|word| (*word).to_owned()).collect(),
-            created: started.parse().unwrap(),
-            status,
-            exit_code: 0,
-            started: Some(started.parse().unwrap()),
-            finished: finished.map(|moment| moment.parse().unwrap()),
-            labels: Vec::new(),
-            mounts: Vec::new(),
-            network: "none".to_owned(),
-            size: None,
-        };
+        let container =
+            |id: &str, name: &str, command: &[&str], status, started: &str, finished: Option<&str>| {
+                Container {
+                    id: id.repeat(64),
+                    name: name.to_owned(),
+                    image: "busybox".to_owned(),
+                    command: command.iter().map(|word| (*word).to_owned()).collect(),
+                    created: started.parse().unwrap(),
+                    status,
+                    exit_code: 0,
+                    started: Some(started.parse().unwrap()),
+                    finished: finished.map(|moment| moment.parse().unwrap()),
+                    labels: Vec::new(),
+                    mounts: Vec::new(),
+                    network: "none".to_owned(),
+                    size: None,
+                }
+            };
         let long = ["sh", "-c", "echo hi; echo err >&2; touch /new; rm /bin/vi; sleep 1000"];
         let containers = [
-            container("1", "ex", &["true"], Status::Exited, "2026-11-22T02:18:15Z", Some("2026-11-22T02:18:16Z")),
+            container(
+                "1",
+                "ex",
+                &["true"],
+                Status::Exited,
+                "2026-11-22T02:18:15Z",
+                Some("2026-11-22T02:18:16Z"),
+            ),
             container("f", "dk", &long, Status::Running, "2026-11-22T02:18:14Z", None),
         ];
         let text = render(&containers, &Options::default(), &clock).unwrap();
