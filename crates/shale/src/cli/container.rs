@@ -24,9 +24,7 @@ pub enum ContainerCommand {
     List(List),
     Remove { containers: Vec<String>, force: bool, volumes: bool },
     Diff { container: String },
-    Copy { source: String, destination: String, archive: bool, follow_link: bool, quiet: bool },
     Export { container: String, output: Option<PathBuf> },
-    Commit(Commit),
     Prune { force: bool, filters: Vec<String> },
     Top { container: String, ps_args: Vec<String> },
     Inspect { containers: Vec<String>, format: Option<String>, size: bool },
@@ -140,18 +138,6 @@ pub struct List {
     pub no_trunc: bool,
     pub quiet: bool,
     pub size: bool,
-}
-
-/// `shale commit`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub struct Commit {
-    pub container: String,
-    pub reference: Option<String>,
-    pub author: Option<String>,
-    pub changes: Vec<String>,
-    pub message: Option<String>,
-    pub pause: bool,
 }
 
 /// A switch that is on unless it is turned off.
@@ -272,30 +258,9 @@ impl ContainerCommand {
         Command::Container(ContainerCommand::Diff { container: matches.argument(0) })
     }
 
-    pub(super) fn copy(matches: &Matches) -> Command {
-        Command::Container(ContainerCommand::Copy {
-            source: matches.argument(0),
-            destination: matches.argument(1),
-            archive: matches.is_on("archive"),
-            follow_link: matches.is_on("follow-link"),
-            quiet: matches.is_on("quiet"),
-        })
-    }
-
     pub(super) fn export(matches: &Matches) -> Command {
         let output = matches.filled("output").map(PathBuf::from);
         Command::Container(ContainerCommand::Export { container: matches.argument(0), output })
-    }
-
-    pub(super) fn commit(matches: &Matches) -> Command {
-        Command::Container(ContainerCommand::Commit(Commit {
-            container: matches.argument(0),
-            reference: matches.optional_argument(1),
-            author: matches.filled("author"),
-            changes: matches.list("change"),
-            message: matches.filled("message"),
-            pause: is_not_off(matches, "pause"),
-        }))
     }
 
     pub(super) fn prune(matches: &Matches) -> Command {

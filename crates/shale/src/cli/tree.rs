@@ -75,8 +75,6 @@ static ROOT: Spec = Spec {
         images::TAG,
         system::TOUR,
         containers::ATTACH,
-        containers::COMMIT,
-        containers::COPY,
         containers::CREATE,
         containers::EXPORT,
         containers::KILL,

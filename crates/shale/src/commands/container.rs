@@ -51,9 +51,6 @@ pub fn run(context: &Context, command: ContainerCommand) -> Result<(), Failure> 
         ContainerCommand::Export { container, output } => {
             files::export(context, &container, output.as_deref())
         }
-        ContainerCommand::Copy { .. } | ContainerCommand::Commit(_) => {
-            Err(anyhow::anyhow!("not built yet").into())
-        }
     }
 }
 

@@ -345,26 +345,6 @@ pub(super) const REMOVE: Spec = Spec {
     ..Spec::EMPTY
 };
 
-pub(super) const COPY: Spec = Spec {
-    name: "cp",
-    usage: "[OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-\n\tshale cp [OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH",
-    about: "Copy files/folders between a container and the local filesystem",
-    paths: &["container cp", "cp"],
-    arguments: (2, 2),
-    flags: &[
-        Flag::switch("archive", Some('a'), "Archive mode (copy all uid/gid information)"),
-        Flag::switch("follow-link", Some('L'), "Always follow symbol link in SRC_PATH"),
-        Flag::switch(
-            "quiet",
-            Some('q'),
-            "Suppress progress output during copy. Progress output is automatically suppressed if no terminal is attached",
-        ),
-    ],
-    make: Some(ContainerCommand::copy),
-    completes: Completes::Files,
-    ..Spec::EMPTY
-};
-
 pub(super) const EXPORT: Spec = Spec {
     name: "export",
     usage: "[OPTIONS] CONTAINER",
@@ -374,32 +354,6 @@ pub(super) const EXPORT: Spec = Spec {
     flags: &[Flag::value("output", Some('o'), Kind::Text, "Write to a file, instead of STDOUT")
         .completed_by(Completes::Files)],
     make: Some(ContainerCommand::export),
-    ..Spec::EMPTY
-};
-
-pub(super) const COMMIT: Spec = Spec {
-    name: "commit",
-    usage: "[OPTIONS] CONTAINER [REPOSITORY[:TAG]]",
-    about: "Create a new image from a container's changes",
-    paths: &["container commit", "commit"],
-    arguments: (1, 2),
-    flags: &[
-        Flag::value(
-            "author",
-            Some('a'),
-            Kind::Text,
-            "Author (e.g., \"John Hannibal Smith <hannibal@a-team.com>\")",
-        ),
-        Flag::value(
-            "change",
-            Some('c'),
-            Kind::List("list"),
-            "Apply Dockerfile instruction to the created image",
-        ),
-        Flag::value("message", Some('m'), Kind::Text, "Commit message"),
-        Flag::switch("pause", Some('p'), "Pause container during commit").or("true"),
-    ],
-    make: Some(ContainerCommand::commit),
     ..Spec::EMPTY
 };
 
@@ -453,8 +407,6 @@ pub(super) const CONTAINER: Spec = Spec {
     place: Place::Management,
     commands: &[
         ATTACH,
-        COMMIT,
-        COPY,
         CREATE,
         DIFF,
         EXEC,

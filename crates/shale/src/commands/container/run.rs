@@ -170,7 +170,7 @@ fn fetch(
     let platform = platform.map_err(|error| refused(error.into()))?;
     let client = context.client()?;
     // Standard output is the container's alone.
-    let progress = ShownProgress::new(true);
+    let progress = ShownProgress::shown(true);
     let pulled = context.block_on(async {
         Ok::<_, Failure>(engine.pull(&client, &reference, platform.as_ref(), &progress).await)
     })?;
