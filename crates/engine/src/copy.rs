@@ -325,7 +325,11 @@ async fn copy_blobs(
         });
     }
     while let Some(copied) = copies.join_next().await {
-        copied.expect("a copy does not panic")?;
+        if let Err(error) = copied.expect("a copy does not panic") {
+            // Waited for, so that nothing is written and no draft is left when the caller hears of it.
+            copies.shutdown().await;
+            return Err(error);
+        }
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use rustix::fs::{FlockOperation, flock};
 use serde_json::{Map, Value, json};
-use shale_oci::{Algorithm, Descriptor, Digest, Digester, MANIFEST_SIZE_MAX};
+use shale_oci::{Algorithm, Descriptor, Digest, Digester, MANIFEST_SIZE_MAX, VerifyError};
 use shale_registry_client::BlobSource as _;
 use tokio::sync::mpsc;
 
@@ -111,44 +111,22 @@ impl LayoutWriter {
                 .is_ok_and(|(digester, _)| digester.finish() == descriptor.digest)
     }
 
-    /// Writes a blob; what an earlier attempt left of it is not read again.
+    /// Writes a blob; what an earlier attempt left of it is not read again, unless it turns out to be wrong.
     pub async fn put_blob(&self, blob: CheckedBlob) -> Result<(), CopyError> {
         let digest = blob.descriptor.digest;
         let partial = self.partial(digest)?;
-        let (mut file, kept) = resume(&partial, &blob)?;
-        let failed = |source| WriteLayoutError::Source { digest, source };
-        let mut stream = blob.open(kept).await.map_err(failed)?;
-        let (chunks, mut receiver) = mpsc::channel::<Bytes>(CHUNKS_MAX);
-        let path = partial.clone();
-        let writing = tokio::task::spawn_blocking(move || {
-            while let Some(chunk) = receiver.blocking_recv() {
-                file.write_all(&chunk).map_err(disk("write", &path))?;
-            }
-            file.sync_all().map_err(disk("sync", &path))
-        });
-        let mut failure = None;
-        while let Some(chunk) = stream.next().await {
-            match chunk {
-                Ok(chunk) => {
-                    if chunks.send(chunk).await.is_err() {
-                        break;
-                    }
-                }
-                Err(error) => {
-                    failure = Some(error);
-                    break;
-                }
-            }
+        let (file, kept_bytes) = resume(&partial, &blob)?;
+        let mut fetched = fetch(&blob, file, kept_bytes, &partial).await;
+        if kept_bytes > 0 && fetched.as_ref().is_err_and(is_wrong) {
+            let file = File::create(&partial).map_err(disk("create", &partial))?;
+            blob.take_over(Digester::new(digest.algorithm()), 0);
+            fetched = fetch(&blob, file, 0, &partial).await;
         }
-        drop(chunks);
-        writing.await.expect("writing does not panic")?;
-        if let Some(source) = failure {
+        if fetched.as_ref().is_err_and(is_wrong) {
             // Wrong bytes are no use to anybody; bytes that only stopped coming are.
-            if source.get_ref().is_some_and(|inner| inner.is::<shale_oci::VerifyError>()) {
-                let _ = fs::remove_file(&partial);
-            }
-            return Err(failed(source).into());
+            let _ = fs::remove_file(&partial);
         }
+        fetched?;
         Ok(self.publish(&partial, &self.directory.join(blob_name(digest)))?)
     }
 
@@ -213,6 +191,50 @@ impl LayoutWriter {
         let _ = fs::remove_dir(self.directory.join(PARTIAL));
         Ok(())
     }
+}
+
+/// Reads a blob from byte `from_byte` on to the end of `file`, and makes the file durable.
+async fn fetch(
+    blob: &CheckedBlob,
+    mut file: File,
+    from_byte: u64,
+    path: &Path,
+) -> Result<(), WriteLayoutError> {
+    let digest = blob.descriptor.digest;
+    let failed = |source| WriteLayoutError::Source { digest, source };
+    let mut stream = blob.open(from_byte).await.map_err(failed)?;
+    let (chunks, mut receiver) = mpsc::channel::<Bytes>(CHUNKS_MAX);
+    let path = path.to_owned();
+    let writing = tokio::task::spawn_blocking(move || {
+        while let Some(chunk) = receiver.blocking_recv() {
+            file.write_all(&chunk).map_err(disk("write", &path))?;
+        }
+        file.sync_all().map_err(disk("sync", &path))
+    });
+    let mut read = Ok(());
+    while let Some(chunk) = stream.next().await {
+        match chunk {
+            Ok(chunk) => {
+                if chunks.send(chunk).await.is_err() {
+                    // The writer has stopped; it says below why.
+                    break;
+                }
+            }
+            Err(error) => {
+                read = Err(failed(error));
+                break;
+            }
+        }
+    }
+    drop(chunks);
+    writing.await.expect("writing does not panic")?;
+    read
+}
+
+/// Returns whether the bytes came and are not those of the digest.
+fn is_wrong(error: &WriteLayoutError) -> bool {
+    let WriteLayoutError::Source { source, .. } = error else { return false };
+    source.get_ref().is_some_and(|inner| inner.is::<VerifyError>())
 }
 
 /// Opens what is there of a blob and hashes it; too long is from the begin.
