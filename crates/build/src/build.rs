@@ -26,6 +26,21 @@ use crate::stage::StageState;
 pub struct Built {
     /// The image.
     pub image: ImageId,
+    /// The steps of all stages that were built, in order.
+    pub steps: Vec<StepReport>,
+}
+
+/// What one step of a build came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepReport {
+    /// The first line of the instruction in the Dockerfile.
+    pub line: usize,
+    /// The instruction as written.
+    pub text: String,
+    /// The size of the files of its layer; `None` when it made no layer.
+    pub size_bytes: Option<u64>,
+    /// Whether the cache had it.
+    pub is_cached: bool,
 }
 
 /// A failed build: why, and which instruction it was.
@@ -65,6 +80,8 @@ pub(crate) struct Builder<'a> {
     runtime: OnceCell<Runtime>,
     step: usize,
     steps: usize,
+    reports: Vec<StepReport>,
+    pub(crate) is_cached: bool,
 }
 
 /// Builds what `options` ask for of `dockerfile`, and returns the image; it has no name yet.
@@ -112,6 +129,8 @@ pub fn build(
         runtime: OnceCell::new(),
         step: 0,
         steps,
+        reports: Vec::new(),
+        is_cached: false,
     };
     for argument in &dockerfile.arguments {
         builder.announce(&argument.text);
@@ -133,7 +152,7 @@ impl Builder<'_> {
             self.output.text(&text);
         }
         let image = self.stages.get(&target).and_then(|stage| stage.image).ok_or(BuildError::NoImage)?;
-        Ok(Built { image })
+        Ok(Built { image, steps: std::mem::take(&mut self.reports) })
     }
 
     fn run_stage(&mut self, index: usize) -> Result<(), Failed> {
@@ -280,7 +299,18 @@ impl Builder<'_> {
     fn run_step(&mut self, stage: &mut StageState, step: &Step) -> Result<(), BuildError> {
         let defaults = self.argument_defaults(stage, &step.instruction)?;
         let command = stage.scope.resolve(step)?;
-        self.dispatch(stage, step, &command, &defaults)
+        let layers = stage.parent.rootfs.diff_ids.len();
+        self.is_cached = false;
+        self.dispatch(stage, step, &command, &defaults)?;
+        let top = stage.top().filter(|_| stage.parent.rootfs.diff_ids.len() > layers);
+        let layer = top.and_then(|top| self.store.find_layer(top).ok().flatten());
+        self.reports.push(StepReport {
+            line: step.instruction.span.start.line,
+            text: step.instruction.text.clone(),
+            size_bytes: layer.map(|layer| layer.size_bytes),
+            is_cached: self.is_cached,
+        });
+        Ok(())
     }
 
     /// Returns what the history says of an `ARG`: names, with their defaults and never with what the user gave.

@@ -50,6 +50,15 @@ pub(crate) struct StepResult {
     pub layer: Option<DiffId>,
 }
 
+/// What the store notes of where an image comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lineage {
+    /// Built here upon the stage's last image: a later build finds it.
+    Step,
+    /// Nothing: no build ever takes it for the result of a step.
+    None,
+}
+
 impl Builder<'_> {
     /// Packs what was changed below `layer` and publishes it on top of the stage's image; `None` when nothing was.
     pub(crate) fn publish(
@@ -81,6 +90,16 @@ impl Builder<'_> {
 
     /// Stores the image of a step and makes it the stage's own.
     pub(crate) fn commit(&mut self, stage: &mut StageState, step: StepResult) -> Result<(), BuildError> {
+        self.store_image(stage, step, Lineage::Step)
+    }
+
+    /// Stores the image of a step, with what `lineage` says of where it comes from.
+    pub(crate) fn store_image(
+        &mut self,
+        stage: &mut StageState,
+        step: StepResult,
+        lineage: Lineage,
+    ) -> Result<(), BuildError> {
         let created = self.now();
         let mut config = std::mem::take(&mut stage.parent);
         config.rootfs.kind = "layers".to_owned();
@@ -117,9 +136,14 @@ impl Builder<'_> {
             variant: &config.variant,
         })
         .expect("keys of a config are strings");
-        let put = PutImage { parent: stage.image, built_locally: true };
+        let put = match lineage {
+            Lineage::Step => PutImage { parent: stage.image, built_locally: true },
+            Lineage::None => PutImage::default(),
+        };
         let image = self.store.put_image(bytes.as_bytes(), put)?;
-        self.cache.add(stage.image, image, &created, container_config.clone());
+        if lineage == Lineage::Step {
+            self.cache.add(stage.image, image, &created, container_config.clone());
+        }
         config.config = Some(stage.run.clone());
         config.container_config = Some(container_config);
         config.created = Some(created);

@@ -11,6 +11,7 @@ use shale_runtime::{ContainerSpec, RunError, Signals, Stdio, Stream};
 use shale_store::LayerWriter;
 
 use crate::build::Builder;
+use crate::commit::{Lineage, StepResult};
 use crate::copy::place::Destination;
 use crate::error::BuildError;
 use crate::options::RunNetwork;
@@ -45,10 +46,34 @@ impl Builder<'_> {
         let mounted = self.store.mount_layer(&layer, Some(&init), stage.top())?;
         let ran = self.run_in(stage, step, run, script, words, id, mounted.path(), &init);
         mounted.unmount()?;
-        ran?;
+        if let Err(error) = ran {
+            if matches!(error, BuildError::Run { .. }) && self.options.keep_failed_root {
+                self.keep_failed_root(stage, layer, id)?;
+            }
+            return Err(error);
+        }
         let published = self.publish(stage, layer)?;
         drop(init);
         Ok(published)
+    }
+
+    /// Makes an image of what a failed command left, to be looked at; no step finds it in the cache.
+    fn keep_failed_root(
+        &mut self,
+        stage: &StageState,
+        layer: LayerWriter,
+        id: &str,
+    ) -> Result<(), BuildError> {
+        let layer = self.publish(stage, layer)?;
+        let mut failed = stage.clone();
+        let container_config = stage.noted("a failed RUN");
+        let result = StepResult { container: id.to_owned(), container_config, layer };
+        self.store_image(&mut failed, result, Lineage::None)?;
+        if let Some(image) = failed.image {
+            self.output
+                .note(&format!("The root of the failed step is kept as the image {}\n", image.short()));
+        }
+        Ok(())
     }
 
     #[allow(clippy::too_many_arguments)] // One call, from right above.

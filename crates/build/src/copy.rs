@@ -94,7 +94,7 @@ impl Builder<'_> {
         {
             return Err(failed(CopyFault::DestinationNotDirectory(request.keyword)));
         }
-        let hash = source::hash(tree, &sources).map_err(failed)?;
+        let hash = source::hash(tree, &sources, self.dialect).map_err(failed)?;
         let chown = request.chown.map(|chown| format!("--chown={chown}")).unwrap_or_default();
         let chmod = request.chmod.map(|chmod| format!("--chmod={chmod} ")).unwrap_or_default();
         let parents = if request.parents { "--parents " } else { "" };

@@ -25,7 +25,7 @@ mod stage;
 mod step;
 mod tree;
 
-pub use build::{Built, Failed, build};
+pub use build::{Built, Failed, StepReport, build};
 pub use context::{Context, ContextError, UnpackedContext};
 pub use error::{BuildError, CopyFault, StoreError};
 pub use excerpt::excerpt;

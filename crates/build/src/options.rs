@@ -37,6 +37,8 @@ pub struct BuildOptions {
     pub source_date_epoch: Option<i64>,
     /// `--explain`: what each step's key is made of, and what the nearest image in the store has instead.
     pub explain: bool,
+    /// Whether the root of a failed `RUN` is kept as an image without a name.
+    pub keep_failed_root: bool,
     /// The program to start as guard of containers; see [`shale_runtime::Supervisor`].
     pub supervisor: Option<shale_runtime::Supervisor>,
     /// What the config of an image names as its maker.
@@ -70,6 +72,7 @@ impl Default for BuildOptions {
             secrets: BTreeMap::new(),
             source_date_epoch: None,
             explain: false,
+            keep_failed_root: false,
             supervisor: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }

@@ -21,6 +21,9 @@ pub trait Output: Sync {
     /// A piece of the text.
     fn text(&self, text: &str);
 
+    /// A remark that Docker's builder does not make.
+    fn note(&self, _text: &str) {}
+
     /// A finished stage's image.
     fn stage(&self, _image: ImageId) {}
 }

@@ -30,7 +30,7 @@ impl Builder<'_> {
         if let Script::File { content, .. } = &script {
             key.push(content.clone());
         }
-        key.extend(self.mount_key(run, step)?);
+        key.extend(self.options_key(stage, run, step)?);
         let probe = RunConfig {
             cmd: Some(key.clone()),
             entrypoint: if key.is_empty() { stage.run.entrypoint.clone() } else { None },
@@ -57,7 +57,7 @@ impl Builder<'_> {
     }
 
     /// Returns what the options of a `RUN` add to its key: nothing where it has none, so that its key is Docker's.
-    fn mount_key(&mut self, run: &Run, step: &Step) -> Result<Vec<String>, BuildError> {
+    fn options_key(&mut self, stage: &StageState, run: &Run, step: &Step) -> Result<Vec<String>, BuildError> {
         let mut parts = Vec::new();
         for (mount, origin) in run.mounts.iter().zip(&step.mount_origins) {
             parts.push(mount_text(mount));
@@ -79,6 +79,11 @@ impl Builder<'_> {
         }
         if run.security == shale_dockerfile::Security::Insecure {
             parts.push("--security=insecure".to_owned());
+        }
+        let has_volumes = stage.run.volumes.as_ref().is_some_and(|volumes| !volumes.is_empty());
+        if has_volumes && !self.dialect.discards_volume_writes() {
+            // The classic builder makes another layer of the same words.
+            parts.push("volumes are kept".to_owned());
         }
         if !parts.is_empty() {
             parts.insert(0, "#".to_owned());

@@ -138,7 +138,10 @@ impl Builder<'_> {
             return Err(BuildError::EmptyWorkdir);
         }
         stage.run.working_dir = join_path(&stage.run.working_dir, path);
-        let config = stage.noted_in_one_word(&format!("WORKDIR {}", stage.run.working_dir));
+        // Whose the directory is belongs to the key where it is not always root's.
+        let is_users = self.dialect.working_directory_belongs_to_user() && !stage.run.user.is_empty();
+        let owner = if is_users { format!("--chown={} ", stage.run.user) } else { String::new() };
+        let config = stage.noted_in_one_word(&format!("WORKDIR {owner}{}", stage.run.working_dir));
         if self.hit(stage, &config)? {
             return Ok(());
         }
@@ -167,6 +170,7 @@ impl Builder<'_> {
             stage.probes = false;
             return Ok(false);
         };
+        self.is_cached = true;
         self.output.text(" ---> Using cache\n");
         self.enter(stage, image, found);
         Ok(true)

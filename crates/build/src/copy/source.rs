@@ -82,7 +82,8 @@ impl Builder<'_> {
         let Some(tree) = &self.context.tree else { return Ok(String::new()) };
         let sources = find(Some(tree), &[path.to_owned()], &[], false, self.dialect);
         let sources = sources.map_err(|fault| BuildError::Copy { keyword: "RUN --mount", fault })?;
-        hash(Some(tree), &sources).map_err(|fault| BuildError::Copy { keyword: "RUN --mount", fault })
+        hash(Some(tree), &sources, self.dialect)
+            .map_err(|fault| BuildError::Copy { keyword: "RUN --mount", fault })
     }
 }
 
@@ -239,7 +240,10 @@ fn distance(one: &str, other: &str) -> usize {
 }
 
 /// Returns the digest of all sources together, in the words of Docker's history.
-pub(crate) fn hash(tree: Option<&Tree>, sources: &[Source]) -> Result<String, CopyFault> {
+///
+/// The classic builder hashes a link under the name that it leads to, so two links to one file have one key although
+/// they make two names; in its dialect alone that is kept.
+pub(crate) fn hash(tree: Option<&Tree>, sources: &[Source], dialect: Dialect) -> Result<String, CopyFault> {
     let mut hashes = Vec::with_capacity(sources.len());
     for source in sources {
         let failed = |error| fault("hash", &source.name, error);
@@ -247,7 +251,14 @@ pub(crate) fn hash(tree: Option<&Tree>, sources: &[Source]) -> Result<String, Co
             (SourceContent::Inline(content), _) => format!("file:{}", inline_hash(&source.name, content)),
             (SourceContent::File(found), Some(tree)) => {
                 let entry = Entry { path: found.path.clone(), stat: found.stat };
-                format!("file:{}", hash_entry(tree, &entry).map_err(failed)?)
+                let hash = hash_entry(tree, &entry).map_err(failed)?;
+                let is_renamed =
+                    found.path.rsplit(|byte| *byte == b'/').next() != Some(source.name.as_bytes());
+                if is_renamed && dialect != Dialect::Classic {
+                    format!("file:{}", joined_hash(&[hash, source.name.clone()]))
+                } else {
+                    format!("file:{hash}")
+                }
             }
             (SourceContent::Directory { found, entries }, Some(tree)) => {
                 let mut all = hash_list(tree, entries).map_err(failed)?;

@@ -3,7 +3,7 @@
 mod flags;
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -12,19 +12,22 @@ use jiff::Zoned;
 use shale_build::{
     BuildOptions, Built, Context as BuildContext, Failed, Images, Output, Supervisor, UnpackedContext,
 };
-use shale_dockerfile::{Dialect, Dockerfile, LintContext};
+use shale_dockerfile::{Dialect, Dockerfile, LintContext, ParseFault};
 use shale_engine::Engine;
 use shale_oci::{ImageConfig, ImageId, Platform, Reference};
 
 use super::{Failure, SUPERVISE};
 use crate::cli::Build;
 use crate::context::{Context, ShownProgress};
+use crate::terminal::screen;
+use crate::terminal::units::human_size;
 
 /// Builds an image.
 pub fn run(context: &Context, build: &Build) -> Result<(), Failure> {
     let dialect = flags::dialect(build.dialect.as_deref())?;
     let tags = flags::tags(&build.tags)?;
     let mut options = flags::options(build)?;
+    options.keep_failed_root = dialect != Dialect::Classic;
     options.supervisor = Some(Supervisor { program: "/proc/self/exe".into(), args: vec![SUPERVISE.into()] });
     // A container's root is nobody else's business; without the right to it the mounts are made where we are.
     if let Err(error) = shale_build::enter_mount_namespace() {
@@ -34,7 +37,10 @@ pub fn run(context: &Context, build: &Build) -> Result<(), Failure> {
     let input = Input::read(&engine, build, dialect)?;
     let parsed = Dockerfile::parse(&input.dockerfile, &input.file_name, dialect);
     let dockerfile = parsed.map_err(|error| {
-        eprintln!("{}{}", prefix(dialect), error.docker_message(dialect));
+        // Docker finds these while it builds; the words are the same without its prefix.
+        let is_late = matches!(error.fault, ParseFault::NeedsBuildKit(_) | ParseFault::DuplicateStageName(_));
+        let prefix = if is_late && dialect == Dialect::Classic { "" } else { prefix(dialect) };
+        eprintln!("{prefix}{}", error.docker_message(dialect));
         if dialect != Dialect::Classic {
             eprint!("{}", error.excerpt());
         }
@@ -47,7 +53,7 @@ pub fn run(context: &Context, build: &Build) -> Result<(), Failure> {
     let output = Text { is_quiet, kept: Mutex::new(String::new()) };
     let bases = Bases { context, engine: &engine, is_quiet };
     let built = shale_build::build(engine.store(), &dockerfile, &input.context, &options, &bases, &output);
-    let Built { image } = built.map_err(|failed| report(&failed, &dockerfile, dialect, &output))?;
+    let Built { image, steps } = built.map_err(|failed| report(&failed, &dockerfile, dialect, &output))?;
     if let Some(path) = &build.iid_file {
         std::fs::write(path, image.to_string())
             .with_context(|| format!("could not write {}", path.display()))?;
@@ -59,8 +65,21 @@ pub fn run(context: &Context, build: &Build) -> Result<(), Failure> {
     }
     if is_quiet {
         println!("{image}");
+    } else if io::stdout().is_terminal() {
+        print_table(&steps);
     }
     Ok(())
+}
+
+/// Prints which line made which layer: for people, so not where a program reads.
+fn print_table(steps: &[StepReport]) {
+    println!("\n{:>4}  {:>10}  {:6}  INSTRUCTION", "LINE", "SIZE", "CACHE");
+    for step in steps.iter().filter(|step| step.size_bytes.is_some()) {
+        let size = human_size(step.size_bytes.unwrap_or_default());
+        let text: String = step.text.chars().take(60).collect();
+        let cached = if step.is_cached { "cached" } else { "" };
+        println!("{:>4}  {size:>10}  {cached:6}  {}", step.line, screen::escape_lines(&text));
+    }
 }
 
 /// What stands in front of a message that comes before the build: the words of docker's own program.
@@ -219,6 +238,10 @@ struct Text {
 }
 
 impl Output for Text {
+    fn note(&self, text: &str) {
+        eprint!("{text}");
+    }
+
     fn text(&self, text: &str) {
         if self.is_quiet {
             self.kept.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push_str(text);

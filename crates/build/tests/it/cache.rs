@@ -1,0 +1,82 @@
+//! What is found in the cache and what is not.
+
+use shale_build::BuildOptions;
+use shale_dockerfile::Dialect;
+
+use crate::machine::Machine;
+
+fn hits(text: &str) -> usize {
+    text.matches("Using cache").count()
+}
+
+#[test]
+fn a_second_build_is_the_first_ones_image() {
+    let Some(machine) = Machine::new() else { return };
+    machine.file("a.txt", "a\n");
+    let dockerfile = "FROM base\nENV a=b\nCOPY a.txt /\nRUN echo x > /x\n";
+    let first = machine.build(dockerfile, Dialect::Shale);
+    let second = machine.build(dockerfile, Dialect::Shale);
+    assert_eq!(first.image(), second.image());
+    assert_eq!((hits(&first.text), hits(&second.text)), (0, 3));
+    let options = BuildOptions { no_cache: true, ..BuildOptions::default() };
+    assert_eq!(hits(&machine.build_with(dockerfile, Dialect::Shale, &options).text), 0);
+}
+
+// Builder reference 6 and 19: content, mode and names count, times do not.
+#[test]
+fn content_counts_and_time_does_not() {
+    let Some(machine) = Machine::new() else { return };
+    machine.file("d/a.txt", "a\n");
+    let dockerfile = "FROM base\nCOPY d /d\nRUN true\n";
+    machine.build(dockerfile, Dialect::Shale).image();
+    let path = machine.context().join("d/a.txt");
+    let file = std::fs::File::options().append(true).open(&path).unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    assert_eq!(hits(&machine.build(dockerfile, Dialect::Shale).text), 2);
+    machine.file("d/a.txt", "b\n");
+    assert_eq!(hits(&machine.build(dockerfile, Dialect::Shale).text), 0);
+    std::os::unix::fs::symlink("x", machine.context().join("d/l")).unwrap();
+    assert_eq!(hits(&machine.build(dockerfile, Dialect::Shale).text), 0);
+    std::fs::remove_file(machine.context().join("d/l")).unwrap();
+    std::os::unix::fs::symlink("y", machine.context().join("d/l")).unwrap();
+    assert_eq!(hits(&machine.build(dockerfile, Dialect::Shale).text), 0);
+}
+
+// Observed with Docker: the line of an ARG still hits, the first RUN behind it does not.
+#[test]
+fn a_build_argument_counts_from_the_first_run() {
+    let Some(machine) = Machine::new() else { return };
+    let dockerfile = "FROM base\nARG V=1\nENV a=b\nRUN echo $V\n";
+    let with = |value: &str| BuildOptions {
+        build_arguments: [("V".to_owned(), value.to_owned())].into(),
+        ..BuildOptions::default()
+    };
+    machine.build_with(dockerfile, Dialect::Shale, &with("2")).image();
+    let other = machine.build_with(dockerfile, Dialect::Shale, &with("3"));
+    assert_eq!(hits(&other.text), 2);
+    assert!(other.text.contains("\n3\n"), "{}", other.text);
+}
+
+#[test]
+fn one_time_for_everything_gives_one_image_on_two_roots() {
+    let (Some(one), Some(two)) = (Machine::new(), Machine::new()) else { return };
+    let options = BuildOptions { source_date_epoch: Some(1_700_000_000), ..BuildOptions::default() };
+    let dockerfile = "FROM scratch\nWORKDIR /w\nCOPY a /new/dir/\n";
+    let build = |machine: &Machine| {
+        machine.file("a", "a\n");
+        machine.build_with(dockerfile, Dialect::Shale, &options).image()
+    };
+    assert_eq!(build(&one), build(&two));
+}
+
+#[test]
+fn an_image_that_only_claims_to_be_a_step_is_not_used() {
+    let Some(machine) = Machine::new() else { return };
+    let dockerfile = "FROM scratch\nLABEL a=b\n";
+    let image = machine.build(dockerfile, Dialect::Shale).image();
+    let Some(other) = Machine::new() else { return };
+    // The same config, as a pull or a load would bring it.
+    let config = machine.store.image(image).unwrap().unwrap().config;
+    other.store.put_image(&config, shale_store::PutImage::default()).unwrap();
+    assert_eq!(hits(&other.build(dockerfile, Dialect::Shale).text), 0);
+}

@@ -1,0 +1,8 @@
+//! Builds in real stores, with real containers. They need root, an OCI runtime and a static busybox.
+
+mod cache;
+mod classic;
+mod copy;
+mod hostile;
+mod machine;
+mod run;
