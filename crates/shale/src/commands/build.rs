@@ -10,7 +10,8 @@ use std::sync::Mutex;
 use anyhow::{Context as _, anyhow};
 use jiff::Zoned;
 use shale_build::{
-    BuildOptions, Built, Context as BuildContext, Failed, Images, Output, Supervisor, UnpackedContext,
+    BuildOptions, Built, Context as BuildContext, Failed, Images, Output, StepReport, Supervisor,
+    UnpackedContext,
 };
 use shale_dockerfile::{Dialect, Dockerfile, LintContext, ParseFault};
 use shale_engine::Engine;
