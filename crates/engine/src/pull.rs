@@ -11,7 +11,7 @@ use shale_oci::{ChainId, Descriptor, DiffId, Digest, ImageConfig, ImageId, Platf
 use shale_registry_client::{BlobError, Client, Event, Source};
 use shale_rootfs::{Limits, Unpack};
 use shale_store::{
-    BlobClaim, ClaimError, DiskError, DistributionError, FinishedLayer, HeldLayer, HoldError, ImageError,
+    BlobClaim, ClaimError, DiskError, DistributionError, FinishedLayer, HeldLayers, HoldError, ImageError,
     Name, PublishError, PutImage, PutImageError, ReferenceChange, ReferencesError, V2Metadata,
 };
 use tokio::sync::{Semaphore, mpsc};
@@ -171,23 +171,16 @@ impl Engine {
             }
         }
         self.note_source(repository, &layers[..held.len()])?;
-        holds.extend(held.pop().map(|layer| Hold::Found(Box::new(layer))));
+        holds.push(Hold::Found(Box::new(held)));
         Ok(holds)
     }
 
     /// Holds the longest sound stack of layers from the bottom, and returns its members.
-    fn hold_sound_layers(&self, layers: &[PlannedLayer]) -> Result<Vec<HeldLayer>, HoldError> {
-        let mut held = Vec::new();
-        for layer in layers {
-            match self.store.hold_layer(layer.chain_id) {
-                Ok(Some(found)) => held.push(found),
-                Ok(None) => break,
-                Err(error) if error.is_damage() => {
-                    tracing::warn!(layer = %layer.chain_id, %error, "a damaged layer is fetched again");
-                    break;
-                }
-                Err(error) => return Err(error),
-            }
+    fn hold_sound_layers(&self, layers: &[PlannedLayer]) -> Result<HeldLayers, HoldError> {
+        let chains: Vec<ChainId> = layers.iter().map(|layer| layer.chain_id).collect();
+        let held = self.store.hold_layers(&chains)?;
+        if let Some(error) = held.damage() {
+            tracing::warn!(layer = %chains[held.len()], %error, "a damaged layer is fetched again");
         }
         Ok(held)
     }
@@ -251,7 +244,7 @@ impl Engine {
 /// Keeps layers from being deleted until the image is written.
 #[allow(dead_code)] // Held for their drops.
 enum Hold {
-    Found(Box<HeldLayer>),
+    Found(Box<HeldLayers>),
     Published(shale_store::PublishedLayers),
 }
 

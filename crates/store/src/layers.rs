@@ -20,7 +20,7 @@ use crate::durable::DiskError;
 
 pub use check::LayerDamage;
 pub(crate) use check::{damages, expected_lower};
-pub use hold::{HeldLayer, HoldError};
+pub use hold::{HeldLayer, HeldLayers, HoldError};
 pub use mend::MendError;
 pub use mount::{MountError, MountedLayer};
 pub use publish::{PublishError, PublishedLayers};

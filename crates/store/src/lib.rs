@@ -37,8 +37,8 @@ pub use images::{
     ResolveError, StoredImage,
 };
 pub use layers::{
-    BeginLayerError, FinishLayerError, FinishedLayer, HeldLayer, HoldError, LAYERS_MAX, Layer, LayerDamage,
-    LayerError, LayerWriter, MendError, MountError, MountedLayer, OverlayPaths, PublishError,
+    BeginLayerError, FinishLayerError, FinishedLayer, HeldLayer, HeldLayers, HoldError, LAYERS_MAX, Layer,
+    LayerDamage, LayerError, LayerWriter, MendError, MountError, MountedLayer, OverlayPaths, PublishError,
     PublishedLayers,
 };
 pub use lock::AccessError;

@@ -4,6 +4,7 @@ use std::ops::Deref;
 
 use shale_oci::ChainId;
 
+use super::read::Index;
 use super::{Layer, LayerDamage, LayerError};
 use crate::Store;
 use crate::durable::DiskError;
@@ -24,6 +25,30 @@ impl Deref for HeldLayer {
 
     fn deref(&self) -> &Layer {
         &self.layer
+    }
+}
+
+/// Layers from the bottom of a stack upwards, none of which any process deletes before this is dropped.
+#[must_use = "a dropped hold lets gc and rmi delete the layers"]
+#[derive(Debug)]
+pub struct HeldLayers {
+    layers: Vec<Layer>,
+    damage: Option<HoldError>,
+    _lease: Option<Lease>,
+}
+
+impl HeldLayers {
+    /// Returns what is wrong with the layer above those held; `None` when the store has none there.
+    pub fn damage(&self) -> Option<&HoldError> {
+        self.damage.as_ref()
+    }
+}
+
+impl Deref for HeldLayers {
+    type Target = [Layer];
+
+    fn deref(&self) -> &[Layer] {
+        &self.layers
     }
 }
 
@@ -73,6 +98,40 @@ impl Store {
         };
         self.check_layer(&layer)?;
         Ok(Some(HeldLayer { layer, _lease: lease }))
+    }
+
+    /// Holds those of `chains`, a stack from its bottom, that are here and sound, up to the first that is not.
+    ///
+    /// The same as [`Store::hold_layer`] for each, but every layer is read once and one lease covers all.
+    ///
+    /// # Errors
+    /// [`HoldError`] when the store may not be written or the disk failed; damage is no error.
+    pub fn hold_layers(&self, chains: &[ChainId]) -> Result<HeldLayers, HoldError> {
+        self.check_writable()?;
+        // As above; the checks stand inside it because the lease names the highest layer that passes them.
+        let _still = lock::still(&self.layout)?;
+        let mut index = Index::new(&self.layout);
+        let (mut layers, mut damage) = (Vec::new(), None);
+        for chain in chains {
+            match self.load_sound(&mut index, *chain) {
+                Ok(Some(layer)) => layers.push(layer),
+                Ok(None) => break,
+                Err(error) if error.is_damage() => {
+                    damage = Some(error);
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let top = layers.last().map(|layer: &Layer| layer.chain_id);
+        let lease = top.map(|top| hold(&self.layout, top)).transpose()?;
+        Ok(HeldLayers { layers, damage, _lease: lease })
+    }
+
+    fn load_sound(&self, index: &mut Index<'_>, chain: ChainId) -> Result<Option<Layer>, HoldError> {
+        let Some(layer) = index.load(chain)? else { return Ok(None) };
+        self.check_layer(&layer)?;
+        Ok(Some(layer))
     }
 }
 

@@ -133,6 +133,41 @@ fn layers_that_another_image_or_a_hold_needs_stay() {
 }
 
 #[test]
+fn the_sound_part_of_a_stack_is_held_together() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let layers = ["a", "b", "c"].map(Tar::of);
+    let id = store_image(&store, &layers, "app", "app:1");
+    let chains = chains(&layers);
+    let all = store.hold_layers(&chains).unwrap();
+    assert_eq!(all.iter().map(|layer| layer.chain_id).collect::<Vec<_>>(), chains);
+    assert!(all.damage().is_none());
+    let leases = || fs::read_dir(directory.path().join("shale/leases")).unwrap().count();
+    assert_eq!(leases(), 1, "one lease covers the stack");
+    drop(all);
+    assert_eq!(leases(), 0);
+
+    fs::remove_file(
+        directory
+            .path()
+            .join("image/overlay2/layerdb/sha256")
+            .join(chains[2].hex())
+            .join("tar-split.json.gz"),
+    )
+    .unwrap();
+    let sound = store.hold_layers(&chains).unwrap();
+    assert_eq!(sound.len(), 2);
+    assert!(sound.damage().unwrap().is_damage());
+    store.remove_reference("app", "app:1").unwrap();
+    store.remove_image(id).unwrap();
+    assert_eq!(store.layers().unwrap().len(), 2, "what is held stays");
+    drop(sound);
+
+    let unknown = store.hold_layers(&[shale_oci::ChainId::on(None, Tar::of("unknown").diff_id())]).unwrap();
+    assert!(unknown.is_empty() && unknown.damage().is_none());
+}
+
+#[test]
 fn a_layer_that_somebody_else_published_is_taken() {
     let directory = tempfile::tempdir().unwrap();
     let (ours, theirs) = (open(directory.path()), open(directory.path()));
