@@ -108,7 +108,6 @@ fn layers_under_their_published_chain_ids_are_found_by_the_published_config() {
 }
 
 #[test]
-#[ignore = "shale explain is not there yet"]
 fn published_chain_ids_are_explained() {
     let scratch = Scratch::new("vectors");
     let shale = Shale::new(scratch.path());
