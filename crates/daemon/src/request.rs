@@ -173,7 +173,7 @@ impl Query {
     /// Parses the platform of a JSON parameter such as `{"os":"linux","architecture":"arm64"}`.
     pub(crate) fn json_platform(&self, name: &str) -> Result<Option<shale_oci::Platform>, Failure> {
         self.text(name)
-            .map(|text| serde_json::from_str(text))
+            .map(serde_json::from_str)
             .transpose()
             .map_err(|error| Failure::invalid(format!("failed to parse platform: {error}")))
     }

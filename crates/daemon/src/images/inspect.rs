@@ -29,7 +29,7 @@ pub(crate) async fn answer(daemon: &Daemon, call: &Call, name: String) -> Result
         }
         error => error.into(),
     })?;
-    let offered = Platform::new(&image.os, &image.architecture, Some(&image.variant).map(String::as_str));
+    let offered = Platform::new(&image.os, &image.architecture, Some(image.variant.as_str()));
     if let Some(wanted) = platform
         && wanted.choose([Some(&offered)].into_iter()).is_none()
     {

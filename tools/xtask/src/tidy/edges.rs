@@ -49,6 +49,7 @@ const EDGES: [(&str, &[&str]); 16] = [
             "shale-oci",
             "shale-dockerfile",
             "shale-build",
+            "shale-runtime",
         ],
     ),
     ("shale-testkit", &["shale-oci"]),
