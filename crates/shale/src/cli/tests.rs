@@ -113,7 +113,7 @@ fn a_typo_gets_a_suggestion() {
     refused(
         "prune",
         1,
-        "shale: unknown command: shale prune\n\nDid you mean 'shale image prune'?\n\nRun 'shale --help' for more information",
+        "shale: unknown command: shale prune\n\nDid you mean 'shale container prune'?\n\nRun 'shale --help' for more information",
     );
     refused(
         "image imags",

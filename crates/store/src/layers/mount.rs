@@ -119,16 +119,18 @@ fn common_options() -> &'static str {
     static OPTIONS: std::sync::OnceLock<String> = std::sync::OnceLock::new();
     OPTIONS.get_or_init(|| {
         let knows = |name: &str| Path::new("/sys/module/overlay/parameters").join(name).exists();
+        let in_user_namespace = std::fs::read_to_string("/proc/self/uid_map")
+            .is_ok_and(|map| !map.split_whitespace().eq(["0", "0", "4294967295"]));
+        // "off" still follows redirects where the module says so, which the kernel refuses next to userxattr.
+        let redirect_dir = if in_user_namespace { "redirect_dir=nofollow," } else { "redirect_dir=off," };
         let mut options = String::new();
         for (name, option) in
-            [("index", "index=off,"), ("metacopy", "metacopy=off,"), ("redirect_dir", "redirect_dir=off,")]
+            [("index", "index=off,"), ("metacopy", "metacopy=off,"), ("redirect_dir", redirect_dir)]
         {
             if knows(name) {
                 options.push_str(option);
             }
         }
-        let in_user_namespace = std::fs::read_to_string("/proc/self/uid_map")
-            .is_ok_and(|map| !map.split_whitespace().eq(["0", "0", "4294967295"]));
         if in_user_namespace {
             options.push_str("userxattr,");
         }

@@ -33,12 +33,14 @@ impl Request {
 pub(super) struct Connection {
     stream: BufReader<TcpStream>,
     has_answered: bool,
+    /// The request is a HEAD; bytes behind its answer would be read as the next one.
+    is_head: bool,
 }
 
 impl Connection {
     pub(super) fn new(stream: TcpStream) -> Connection {
         let _ = stream.set_nodelay(true);
-        Connection { stream: BufReader::new(stream), has_answered: false }
+        Connection { stream: BufReader::new(stream), has_answered: false, is_head: false }
     }
 
     pub(super) fn has_answered(&self) -> bool {
@@ -55,6 +57,7 @@ impl Connection {
         let line = self.line()?;
         let mut words = line.split(' ');
         request.method = words.next()?.to_owned();
+        self.is_head = request.method == "HEAD";
         request.path = words.next()?.to_owned();
         loop {
             let line = self.line()?;
@@ -95,7 +98,7 @@ impl Connection {
     /// Answers with a length and a body; the connection stays open.
     pub(super) fn answer(&mut self, status: u16, headers: &[(&str, &str)], body: &[u8]) -> Option<()> {
         self.head_of(status, headers, Some(body.len()))?;
-        self.raw(body)
+        if self.is_head { Some(()) } else { self.raw(body) }
     }
 
     /// Writes the head of an answer; without a length the body ends with the connection.
