@@ -3,7 +3,7 @@
 mod cli;
 mod commands;
 mod context;
-#[allow(dead_code)] // Its last users follow.
+#[allow(dead_code)] // Listings that a docker user can ask for and that no command needs yet.
 mod terminal;
 mod user_namespace;
 
@@ -22,6 +22,8 @@ use terminal::screen;
 const EXIT_FAILURE: u8 = 1;
 /// Exit code after Ctrl-C, as a shell reports it.
 const EXIT_INTERRUPTED: u8 = 130;
+/// Exit code when the reader of the output went away, as a shell reports it.
+const EXIT_BROKEN_PIPE: i32 = 141;
 
 fn main() -> ExitCode {
     // Started by itself: the process that holds containers whose first one is killed.
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         Some(word) if word == SUPERVISOR_WORD => return supervise(words.collect()),
         _ => {}
     }
+    end_quietly_without_reader();
     let columns = screen::size(io::stdin()).map_or(80, |size| size.columns);
     let invocation = match cli::parse(std::env::args_os().skip(1), columns) {
         Ok(invocation) => invocation,
@@ -40,6 +43,18 @@ fn main() -> ExitCode {
         }
     };
     ExitCode::from(run(invocation))
+}
+
+/// Makes `shale images | head -1` end as other programs do: `println!` panics when nobody reads any more.
+fn end_quietly_without_reader() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let message = panic.payload_as_str().unwrap_or_default();
+        if message.starts_with("failed printing to stdout") {
+            std::process::exit(EXIT_BROKEN_PIPE);
+        }
+        report(panic);
+    }));
 }
 
 /// The life of a container's supervisor, and then the record of how it ended.
