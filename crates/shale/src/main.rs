@@ -45,13 +45,17 @@ fn main() -> ExitCode {
     ExitCode::from(run(invocation))
 }
 
-/// Makes `shale images | head -1` end as other programs do: `println!` panics when nobody reads any more.
+/// Makes `shale images | head -1` end as other programs do: `println!` panics when nobody reads any more, and so does
+/// `eprintln!`.
 fn end_quietly_without_reader() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         let message = panic.payload_as_str().unwrap_or_default();
         if message.starts_with("failed printing to stdout") {
             std::process::exit(EXIT_BROKEN_PIPE);
+        }
+        if message.starts_with("failed printing to stderr") {
+            std::process::exit(EXIT_FAILURE.into());
         }
         report(panic);
     }));
