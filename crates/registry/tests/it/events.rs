@@ -16,11 +16,12 @@ async fn listen() -> (String, Arc<Mutex<Vec<String>>>) {
     let posted = Arc::clone(&taken);
     tokio::spawn(async move {
         let mut refused = false;
-        while let Ok((mut stream, _)) = listener.accept().await {
+        'connections: while let Ok((mut stream, _)) = listener.accept().await {
             let mut request = Vec::new();
             let mut buffer = [0; 4096];
             let text = loop {
-                let read = stream.read(&mut buffer).await.unwrap();
+                // The registry was stopped in the middle of a delivery.
+                let Some(read @ 1..) = stream.read(&mut buffer).await.ok() else { continue 'connections };
                 request.extend(&buffer[..read]);
                 let text = String::from_utf8_lossy(&request).into_owned();
                 if let Some((head, body)) = text.split_once("\r\n\r\n") {
@@ -44,7 +45,7 @@ async fn listen() -> (String, Arc<Mutex<Vec<String>>>) {
             }
             refused = true;
             let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-            stream.write_all(answer.as_bytes()).await.unwrap();
+            let _ = stream.write_all(answer.as_bytes()).await;
         }
     });
     (url, taken)
