@@ -38,18 +38,27 @@ const BLACK_BOX_THREADS: &str = "2";
 pub fn run(names: &[String]) -> Result<bool> {
     let steps = chosen(names)?;
     let mut results: Vec<(&str, Duration, Result<()>)> = Vec::new();
+    let mut unsteady: Vec<&str> = Vec::new();
     for (name, step) in steps {
         println!("\n=== {name}");
         let start = Instant::now();
-        let result = run_step(step, &results);
+        let mut result = run_step(step, &results);
         if let Err(error) = &result {
             eprintln!("{name}: {error:#}");
+        }
+        // Suites with peers depend on a busy machine's timing. A second try that passes counts, but is told below: each
+        // such test is a defect to be mended.
+        if result.is_err() && matches!(step, Step::Unit | Step::BlackBox) {
+            println!("\n=== {name}, second try");
+            result = run_step(step, &results);
+            unsteady.extend(result.is_ok().then_some(name));
         }
         results.push((name, start.elapsed(), result));
     }
     println!("\n=== summary");
     for (name, elapsed, result) in &results {
         let verdict = match result {
+            Ok(()) if unsteady.contains(name) => "ok, but only at the second try: see above".to_owned(),
             Ok(()) => "ok".to_owned(),
             Err(error) => format!("FAILED: {error:#}"),
         };
