@@ -88,7 +88,7 @@ fn judge(case: &Value, work: &Path, canary: &Canary, good: &Good) -> Vec<String>
         if !root.configs.is_empty() || !root.layers.is_empty() {
             complaints.push(format!("refused, but {} layers stay", root.layers.len()));
         }
-        let residue = size_of(shale.data_root());
+        let residue = tree::size_bytes(shale.data_root());
         if residue > RESIDUE_MAX_BYTES {
             complaints.push(format!("refused, but {residue} bytes stay"));
         }
@@ -328,16 +328,4 @@ fn digest(bytes: &[u8]) -> String {
 
 fn text<'a>(case: &'a Value, field: &str) -> &'a str {
     case[field].as_str().unwrap_or_default()
-}
-
-fn size_of(folder: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(folder) else { return 0 };
-    entries
-        .flatten()
-        .map(|entry| match entry.metadata() {
-            Ok(metadata) if metadata.is_dir() => size_of(&entry.path()),
-            Ok(metadata) => metadata.len(),
-            Err(_) => 0,
-        })
-        .sum()
 }

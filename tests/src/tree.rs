@@ -48,6 +48,19 @@ pub fn list(root: &Path, compare: Compare) -> io::Result<Listing> {
     Ok(listing)
 }
 
+/// Lengths of all files below `folder`; 0 when it is not there.
+pub fn size_bytes(folder: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(folder) else { return 0 };
+    entries
+        .flatten()
+        .map(|entry| match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => size_bytes(&entry.path()),
+            Ok(metadata) => metadata.len(),
+            Err(_) => 0,
+        })
+        .sum()
+}
+
 /// One line for each difference, with both sides; empty when the trees are equal.
 pub fn differences(left: &Listing, right: &Listing) -> Vec<String> {
     let mut lines = Vec::new();

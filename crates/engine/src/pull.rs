@@ -373,7 +373,13 @@ impl Fetch {
             (claim, layer) = unpacking.await.expect("unpacking does not panic");
             match (received, layer) {
                 (_, Ok(layer)) => return Ok((claim, layer)),
-                (Err(error), _) => return Err(error.into()),
+                (Err(error), _) => {
+                    // Who sends too much sent wrong bytes before; they are nothing to go on with.
+                    if matches!(error, BlobError::TooLong { .. }) {
+                        claim.restart()?;
+                    }
+                    return Err(error.into());
+                }
                 // What an earlier pull kept may be what is wrong.
                 (Ok(()), Err(error)) if error.blames_content() && !error.is_disk_full() => {
                     claim.restart()?;

@@ -118,12 +118,25 @@ impl Engine {
         let id = named_image(&self.store.references()?, &reference).ok_or_else(no_such_tag)?;
         let image = self.store.image(id)?.ok_or_else(no_such_tag)?;
         ImageConfig::parse(&image.config)?;
-        let layers = self.push_layers(client, repository, &image, progress).await?;
-        let config = push_config(client, repository, &image).await?;
-        let manifest = Bytes::from(manifest::docker_manifest(&config, &layers));
-        let size_bytes = manifest.len() as u64;
-        let target = Target::Tag(tag.clone());
-        let digest = client.put_manifest(repository, &target, media_type::DOCKER_MANIFEST, manifest).await?;
+        let mut denied = Vec::new();
+        let (digest, size_bytes) = loop {
+            let layers = self.push_layers(client, repository, &image, &denied, progress).await?;
+            let config = push_config(client, repository, &image, &denied).await?;
+            let manifest = Bytes::from(manifest::docker_manifest(&config, &layers));
+            let size_bytes = manifest.len() as u64;
+            let target = Target::Tag(tag.clone());
+            match client.put_manifest(repository, &target, media_type::DOCKER_MANIFEST, manifest).await {
+                Ok(digest) => break (digest, size_bytes),
+                // It said that it had them, or a garbage collection came between: sent again, once.
+                Err(PutManifestError::MissingContent { digests })
+                    if denied.is_empty() && !digests.is_empty() =>
+                {
+                    tracing::warn!(?digests, "the registry lacks what it said it had; it is sent again");
+                    denied = digests;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        };
         let key = repository.at(digest).familiar();
         match self.store.add_digest(repository.familiar(), &key, id) {
             // The digest names what it named first; the registry has it all the same.
@@ -135,11 +148,14 @@ impl Engine {
     }
 
     /// Makes all layers be in the repository, and returns their descriptors, bottom first.
+    ///
+    /// `denied` are blobs that the registry claims to have and has not.
     async fn push_layers(
         &self,
         client: &Client,
         repository: &Repository,
         image: &Image,
+        denied: &[Digest],
         progress: &Arc<dyn Progress>,
     ) -> Result<Vec<Descriptor>, PushError> {
         // Docker lists the top layer first.
@@ -151,6 +167,7 @@ impl Engine {
             client: client.clone(),
             repository: repository.clone(),
             key: push_key(client, repository),
+            denied: denied.into(),
             progress: Arc::clone(progress),
             turns: Arc::new(Semaphore::new(UPLOADS_MAX)),
         };
@@ -187,6 +204,8 @@ struct Push {
     repository: Repository,
     /// Keys the proof that the layers were pushed with these credentials.
     key: String,
+    /// Blobs that the registry claims to have and has not.
+    denied: Arc<[Digest]>,
     progress: Arc<dyn Progress>,
     turns: Arc<Semaphore>,
 }
@@ -223,7 +242,7 @@ impl Push {
     fn candidates(&self, layer: &Layer) -> Result<Vec<V2Metadata>, DiskError> {
         let mut known = self.engine.store.metadata_for(layer.diff_id)?;
         known.reverse();
-        known.retain(|entry| self.source(entry).is_some());
+        known.retain(|entry| self.source(entry).is_some() && !self.denied.contains(&entry.digest));
         known.sort_by_key(|entry| {
             (entry.source_repository != self.repository.full(), !entry.is_pushed_with(&self.key))
         });
@@ -269,10 +288,12 @@ async fn push_config(
     client: &Client,
     repository: &Repository,
     image: &Image,
+    denied: &[Digest],
 ) -> Result<Descriptor, PushError> {
     let bytes = Bytes::from(image.config.clone());
     let descriptor = Descriptor::new(media_type::DOCKER_CONFIG, image.id.digest(), bytes.len() as u64);
-    if client.blob_exists(repository, descriptor.digest).await?.is_none() {
+    let is_denied = denied.contains(&descriptor.digest);
+    if is_denied || client.blob_exists(repository, descriptor.digest).await?.is_none() {
         client.upload_blob(repository, &descriptor, &bytes).await.map_err(PushError::ConfigBlob)?;
     }
     Ok(descriptor)

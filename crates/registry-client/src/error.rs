@@ -137,7 +137,7 @@ pub enum RequestError {
         answer: Answer,
     },
     /// Too many requests, and the wait that is asked for is too long or did not help.
-    #[error("{answer}")]
+    #[error("{host} limits requests: {answer}{}", wait(.retry_after))]
     RateLimited {
         /// Who said so.
         host: String,
@@ -179,6 +179,14 @@ pub enum RequestError {
         host: String,
         /// How long we waited.
         waited: Duration,
+    },
+    /// The body came in drops.
+    #[error("{host} sends less than {rate_bytes_min} bytes a second")]
+    TooSlow {
+        /// Who did.
+        host: String,
+        /// The slowest that is put up with, in bytes a second.
+        rate_bytes_min: u64,
     },
     /// The answer breaks HTTP or the specification.
     #[error("malformed answer from {host}: {what}")]
@@ -236,6 +244,10 @@ pub enum RedirectRefusal {
         /// That host.
         host: String,
     },
+}
+
+fn wait(retry_after: &Option<Duration>) -> String {
+    retry_after.map_or_else(String::new, |wait| format!(" (try again in {} s)", wait.as_secs()))
 }
 
 /// What the transport says about a broken connection; the chain of causes stands in `source`.

@@ -43,7 +43,7 @@ pub enum ListError {
         host: String,
     },
     /// A page says that the next one is on another host.
-    #[error("the list of {host} goes on on another host")]
+    #[error("the list of {host} continues on another host")]
     OtherOrigin {
         /// The registry.
         host: String,

@@ -232,10 +232,7 @@ pub(crate) async fn next_chunk(
     if let Some(chunk) = &chunk
         && !pace.keeps(begin.elapsed(), chunk.len())
     {
-        return Err(RequestError::Malformed {
-            host: host.to_owned(),
-            what: "too few bytes in too much time",
-        });
+        return Err(RequestError::TooSlow { host: host.to_owned(), rate_bytes_min: pace.rate_bytes_min });
     }
     Ok(chunk)
 }
