@@ -7,20 +7,29 @@
 
 pub mod archive;
 pub mod changes;
+pub mod commit;
+pub mod copy;
 pub mod create;
 pub mod document;
 pub mod exec;
 pub mod find;
 pub mod list;
+pub mod logs;
 pub mod names;
 mod namespace;
+pub mod pause;
 pub mod record;
 pub mod remove;
+pub mod rename;
 mod settings;
 pub mod settle;
 mod spec;
 pub mod start;
+pub mod stats;
+pub mod update;
+mod view;
 mod volumes;
+pub mod wait;
 
 pub use record::{Record, Status};
 pub use settings::HostConfig;

@@ -48,6 +48,12 @@ impl Privileges {
     }
 }
 
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Engine").field("privileges", &self.privileges).finish_non_exhaustive()
+    }
+}
+
 impl Engine {
     /// Opens the data root `root` for reading and writing; a missing one is made.
     ///

@@ -17,9 +17,10 @@ mod unpack;
 pub use compression::{Compression, GzipWriter, decompress};
 pub use directory::Rootfs;
 pub use name::EntryName;
-pub use pack::{Pack, PackError, Packed, pack, pack_with_tar_split};
+pub use pack::{Pack, PackError, Packed, pack, pack_entry, pack_with_tar_split};
 pub use remove::remove_tree;
 pub use tar::{ArchiveError, TarEntry, TarWriter, Timestamp};
 pub use unpack::{
-    Devices, LimitReached, Limits, Owners, RootEntry, Unpack, UnpackError, Unpacked, Whiteouts, unpack,
+    Devices, LimitReached, Limits, Owners, Replace, RootEntry, Unpack, UnpackError, Unpacked, Whiteouts,
+    unpack,
 };

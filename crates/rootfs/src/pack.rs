@@ -3,6 +3,8 @@
 //! Source: the layers of `docker commit` and `docker build` on dockerd 24 to 29, observed 2026-11-21; hard links to
 //! whiteouts included, because they are part of the digest.
 
+mod entry;
+
 use std::collections::HashMap;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
@@ -21,6 +23,8 @@ use crate::name::EntryName;
 use crate::tar::{TarEntry, encode, padding};
 use crate::tar_split::{Checksum, SplitWriter};
 use crate::unpack::Whiteouts;
+
+pub use entry::pack_entry;
 
 const OPEN_DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -143,13 +147,20 @@ impl<'a> Packer<'a> {
     }
 
     fn run(mut self, root: &Rootfs) -> Result<Packed, PackError> {
-        let mut path = Vec::new();
+        let failed = |source| read_error(b"/", "open", source);
+        let directory = root.open_below(b"", OFlags::RDONLY | OFlags::DIRECTORY).map_err(failed)?;
+        self.walk(root, Vec::new(), directory)?;
+        self.emit_raw(&[0; 1024])?;
+        self.finish()
+    }
+
+    // Packs what is below `directory`, which is `root` itself and has the name `prefix` in the tar.
+    fn walk(&mut self, root: &Rootfs, prefix: Vec<u8>, directory: OwnedFd) -> Result<(), PackError> {
         let failed = |path: &[u8], source| read_error(path, "open", source);
-        let directory = root
-            .open_below(b"", OFlags::RDONLY | OFlags::DIRECTORY)
-            .map_err(|source| failed(b"/", source))?;
+        let prefix_length = prefix.len();
+        let mut path = prefix;
         let names = names(&directory).map_err(|source| failed(b"/", source))?;
-        let mut levels = vec![Level { directory: Some(directory), path_length: 0, names }];
+        let mut levels = vec![Level { directory: Some(directory), path_length: prefix_length, names }];
         while let Some(level) = levels.last_mut() {
             path.truncate(level.path_length);
             let Some(name) = level.names.pop() else {
@@ -158,11 +169,12 @@ impl<'a> Packer<'a> {
             };
             if level.directory.is_none() {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+                let below = path[prefix_length..].strip_prefix(b"/").unwrap_or(&path[prefix_length..]);
                 level.directory =
-                    Some(root.open_below(&path, flags).map_err(|source| failed(&path, source))?);
+                    Some(root.open_below(below, flags).map_err(|source| failed(&path, source))?);
             }
             let parent = level.directory.as_ref().expect("opened above").as_fd();
-            if !path.is_empty() {
+            if !path.is_empty() && !path.ends_with(b"/") {
                 path.push(b'/');
             }
             path.extend_from_slice(&name);
@@ -177,8 +189,7 @@ impl<'a> Packer<'a> {
                 return Err(PackError::Cancelled);
             }
         }
-        self.emit_raw(&[0; 1024])?;
-        self.finish()
+        Ok(())
     }
 
     fn finish(mut self) -> Result<Packed, PackError> {
@@ -269,7 +280,7 @@ impl<'a> Packer<'a> {
         let directory =
             openat(parent, name, OPEN_DIRECTORY, Mode::empty()).map_err(|errno| failed("open", errno))?;
         let stat = fstat(&directory).map_err(|errno| failed("look at", errno))?;
-        let with_slash = [path, b"/"].concat();
+        let with_slash = if path.ends_with(b"/") { path.to_vec() } else { [path, b"/"].concat() };
         let entry = TarEntry { name: &with_slash, type_byte: b'5', ..common(&stat) };
         self.header(&entry, None)?;
         if self.knows_whiteouts() {

@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use capability::{Capabilities, CapabilityError};
+pub(crate) use config::resource_values;
 pub use config::{SpecError, docker_environment};
 pub use device::{Device, DeviceError, DeviceKind, host_devices};
 pub use mount::{BindMount, Mount, MountError, Propagation, TmpfsMount};

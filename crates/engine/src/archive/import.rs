@@ -1,6 +1,6 @@
 //! From the tar of a file system to an image of one layer.
 
-mod change;
+pub(crate) mod change;
 
 use std::io::{self, Read};
 
@@ -99,7 +99,7 @@ impl Engine {
         now: &Zoned,
     ) -> Result<ImageId, ImportError> {
         // What a person typed is checked before a byte of the archive is read.
-        let run_config = change::apply(&import.changes)?;
+        let run_config = change::apply(RunConfig::default(), &import.changes)?;
         if import.platform.os != "linux" {
             return Err(ImportError::OperatingSystem(import.platform.os.clone()));
         }
@@ -179,7 +179,7 @@ mod tests {
             "sha256:2a618d007ab312722ac37b36490554e0c658a1fd597559ebce9a93b5eb2cda5f".parse().unwrap();
         let rootfs = RootFs { kind: "layers".to_owned(), diff_ids: vec![diff_id] };
         let now = "2026-11-21T23:22:47.914220579+01:00[+01:00]".parse().unwrap();
-        let run_config = change::apply(&import.changes).unwrap();
+        let run_config = change::apply(RunConfig::default(), &import.changes).unwrap();
         let config = config_json(&import, &run_config, "28.5.2", &now, rootfs);
         assert_eq!(Some(std::str::from_utf8(&config).unwrap()), expected);
     }

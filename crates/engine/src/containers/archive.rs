@@ -1,14 +1,13 @@
 //! Files in and out of containers: their places are looked up inside the container's own root and nowhere else.
 
-use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use shale_rootfs::{Pack, PackError, Rootfs, Whiteouts, pack};
-use shale_store::DiskError;
+use shale_store::{DiskError, RecordError};
 
 use super::Record;
 use super::find::FindContainerError;
@@ -35,6 +34,9 @@ pub enum ArchiveError {
     /// The tree could not be packed.
     #[error(transparent)]
     Pack(#[from] PackError),
+    /// The container could not be kept from being changed.
+    #[error(transparent)]
+    Record(#[from] RecordError),
     /// The disk failed.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -57,15 +59,6 @@ pub fn open_in(root: impl AsFd, inside: &Path, flags: OFlags) -> io::Result<Opti
         Err(Errno::NOENT) => Ok(None),
         Err(error) => Err(error.into()),
     }
-}
-
-/// Where a path of a container is on the host: the root below which links stay, and the path inside it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    /// The mounted container, or a volume or bind of it.
-    pub root: PathBuf,
-    /// Below that root.
-    pub inside: PathBuf,
 }
 
 impl Engine {
@@ -99,27 +92,6 @@ impl Engine {
         .map_err(ArchiveError::Open)
     }
 
-    /// Returns where `path` of a container is, whose files are at `root`: volumes and binds lie elsewhere.
-    pub fn container_place(&self, record: &Record, root: &Path, path: &Path) -> Place {
-        let absolute = Path::new("/").join(path);
-        let mut best: Option<(usize, Place)> = None;
-        for point in record.mount_points() {
-            let (Some(source), Some(target)) = (point["Source"].as_str(), point["Destination"].as_str())
-            else {
-                continue;
-            };
-            if let Ok(inside) = absolute.strip_prefix(target)
-                && best.as_ref().is_none_or(|(length, _)| *length < target.len())
-                && Path::new(source).is_dir()
-            {
-                let place = Place { root: source.into(), inside: inside.to_owned() };
-                best = Some((target.len(), place));
-            }
-        }
-        let inside = absolute.strip_prefix("/").unwrap_or(&absolute).to_owned();
-        best.map_or_else(|| Place { root: root.to_owned(), inside }, |(_, place)| place)
-    }
-
     /// Writes the container's files to `out` as one flat tar; what is mounted in it is not among them.
     ///
     /// # Errors
@@ -133,15 +105,4 @@ impl Engine {
             Ok(())
         })?
     }
-}
-
-/// Returns whether a path names the content of a directory: it ends in `/.` or is `.`.
-pub fn names_content(path: &Path) -> bool {
-    let bytes = path.as_os_str().as_encoded_bytes();
-    bytes == b"." || bytes.ends_with(b"/.")
-}
-
-/// Returns the last part of a path; a root has none.
-pub fn base_name(path: &Path) -> Option<&OsStr> {
-    path.file_name()
 }

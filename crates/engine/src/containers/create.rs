@@ -178,7 +178,7 @@ impl Engine {
         }
     }
 
-    fn check_name_is_free(&self, name: &str) -> Result<(), CreateError> {
+    pub(super) fn check_name_is_free(&self, name: &str) -> Result<(), CreateError> {
         for id in self.store.container_ids()? {
             // Only the name counts, so the state is not looked at.
             let files = self.store.read_container(&id)?;

@@ -222,7 +222,7 @@ fn security(settings: &Settings) -> Result<Security, SettingsError> {
     Ok(security)
 }
 
-fn resources(settings: &Settings) -> Resources {
+pub(super) fn resources(settings: &Settings) -> Resources {
     let positive = |number: i64| (number > 0).then_some(number);
     Resources {
         memory_bytes: positive(settings.memory),

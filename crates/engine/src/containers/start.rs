@@ -307,6 +307,9 @@ pub enum SignalContainerError {
     /// Its end could not be recorded.
     #[error(transparent)]
     Settle(#[from] SettleError),
+    /// The disk failed.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
 }
 
 /// Records the end of the container whose supervisor worked in `directory`; the last act of a supervisor.

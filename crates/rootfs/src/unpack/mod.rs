@@ -69,6 +69,17 @@ pub enum RootEntry {
     Apply,
 }
 
+/// What may be in the place of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Replace {
+    /// Anything; it goes, unless both are directories.
+    #[default]
+    Anything,
+    /// No directory in the place of something else, and nothing else in the place of a directory: the rule of
+    /// `docker cp`.
+    SameKind,
+}
+
 /// How to unpack.
 #[derive(Clone, Copy)]
 pub struct Unpack<'a> {
@@ -80,6 +91,10 @@ pub struct Unpack<'a> {
     pub devices: Devices,
     /// Whether an entry for the root counts.
     pub root_entry: RootEntry,
+    /// What an entry may take the place of.
+    pub replace: Replace,
+    /// Owner and group of every entry, whatever the archive says; `None` keeps the archive's.
+    pub owner: Option<(u32, u32)>,
     /// What a layer may cost.
     pub limits: Limits,
     /// Called after each half mebibyte with the tar bytes read so far; a break stops the work.
@@ -93,6 +108,8 @@ impl Default for Unpack<'_> {
             owners: Owners::default(),
             devices: Devices::default(),
             root_entry: RootEntry::default(),
+            replace: Replace::default(),
+            owner: None,
             limits: Limits::default(),
             progress: &|_| ControlFlow::Continue(()),
         }
@@ -148,6 +165,12 @@ pub enum UnpackError {
     /// An entry for the root that is no directory.
     #[error("the root of a layer is a directory, but {0:?} is an entry of type {1}")]
     Root(EntryName, u8),
+    /// Something else than a directory in the place of one; the text is Docker's.
+    #[error("cannot overwrite directory {0:?} with non-directory")]
+    DirectoryInTheWay(EntryName),
+    /// A directory in the place of something else; the text is Docker's.
+    #[error("cannot overwrite non-directory {0:?} with directory")]
+    NoDirectoryInTheWay(EntryName),
     /// Content where there is no file to keep it.
     #[error("{0:?} is no file, but has content")]
     Content(EntryName),

@@ -12,7 +12,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::whiteout::{self, Meaning, Touched};
-use super::{Devices, Owners, RootEntry, Unpack, UnpackError, Whiteouts, place_error};
+use super::{Devices, Owners, Replace, RootEntry, Unpack, UnpackError, Whiteouts, place_error};
 use crate::directory::{Directories, Rootfs};
 use crate::name::{self, EntryName, split};
 use crate::remove_tree;
@@ -78,7 +78,7 @@ impl<'a> Placer<'a> {
 
     /// Makes the entry at `cleaned`, which is its name relative to the root.
     pub fn place(&mut self, entry: &Entry, cleaned: &[u8]) -> Result<Placed, UnpackError> {
-        owner(entry)?;
+        self.owner(entry)?;
         if cleaned.is_empty() {
             return self.place_root(entry);
         }
@@ -102,6 +102,9 @@ impl<'a> Placer<'a> {
             .directories
             .find_or_create(path)
             .map_err(|source| place_error(entry, "find the directory of", source))?;
+        if self.options.replace == Replace::SameKind {
+            check_kind(entry, &parent, base)?;
+        }
         match entry.type_byte {
             b'1' => self.place_hard_link(entry, &parent, base),
             b'2' => self.place_symlink(entry, &parent, base),
@@ -349,12 +352,19 @@ impl<'a> Placer<'a> {
         Ok(make()?)
     }
 
+    fn owner(&self, entry: &Entry) -> Result<(Uid, Gid), UnpackError> {
+        match self.options.owner {
+            Some((uid, gid)) => Ok((Uid::from_raw(uid), Gid::from_raw(gid))),
+            None => owner(entry),
+        }
+    }
+
     // Owner, attributes, mode, in this order: the kernel clears set-uid bits and capabilities when the owner changes.
     fn dress(&mut self, entry: &Entry, inode: &OwnedFd, mode: i64) -> Result<(), UnpackError> {
         let failed = |action, errno: Errno| place_error(entry, action, errno.into());
         let stat = fstat(inode).map_err(|errno| failed("look at", errno))?;
         let mut mode_now = stat.st_mode & 0o7777;
-        let (uid, gid) = owner(entry)?;
+        let (uid, gid) = self.owner(entry)?;
         if (stat.st_uid, stat.st_gid) != (uid.as_raw(), gid.as_raw()) {
             let result = fchown(inode, Some(uid), Some(gid));
             self.owned(entry, result)?;
@@ -375,7 +385,7 @@ impl<'a> Placer<'a> {
     }
 
     fn chown_at(&mut self, entry: &Entry, parent: &OwnedFd, base: &[u8]) -> Result<(), UnpackError> {
-        let (uid, gid) = owner(entry)?;
+        let (uid, gid) = self.owner(entry)?;
         let result = chownat(parent, base, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW);
         self.owned(entry, result)
     }
@@ -443,6 +453,19 @@ impl<'a> Placer<'a> {
                 source: errno.into(),
             }),
         }
+    }
+}
+
+// Docker's two texts for what `cp` does not replace.
+fn check_kind(entry: &Entry, parent: &OwnedFd, base: &[u8]) -> Result<(), UnpackError> {
+    let is_directory = match statat(parent, base, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => FileType::from_raw_mode(stat.st_mode) == FileType::Directory,
+        Err(_) => return Ok(()),
+    };
+    match (is_directory, entry.type_byte == b'5') {
+        (true, false) => Err(UnpackError::DirectoryInTheWay(EntryName::new(&entry.name))),
+        (false, true) => Err(UnpackError::NoDirectoryInTheWay(EntryName::new(&entry.name))),
+        _ => Ok(()),
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags};
 use serde_json::{Value, json};
 
 use super::exec::{ExecSpec, ExecState};
@@ -20,7 +21,7 @@ use crate::find::Runtime;
 use crate::launch::{ExitStatus, StartError, make_private_directory, write_bundle};
 use crate::process::ProcessId;
 use crate::signal::Signal;
-use crate::spec::{Capabilities, ContainerSpec, PidNamespace};
+use crate::spec::{Capabilities, ContainerSpec, PidNamespace, Resources};
 
 /// A container to run under a supervisor.
 #[derive(Debug, Clone)]
@@ -238,6 +239,39 @@ impl Container {
             return Ok(exit);
         }
         // It ended before the question, or its supervisor was killed meanwhile.
+        self.ended()
+    }
+
+    /// As [`Container::wait`]; `None` when `goes_on`, which is asked several times a second, said no more.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn wait_while(&self, goes_on: &dyn Fn() -> bool) -> Result<Option<ExitStatus>, ControlError> {
+        let unreachable = |source| ControlError::Unreachable { directory: self.directory.clone(), source };
+        let asked = connect(&self.directory).and_then(|stream| {
+            send(&stream, &Request::Wait)?;
+            Ok(stream)
+        });
+        if let Ok(stream) = asked {
+            let patience = rustix::time::Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
+            loop {
+                let mut watched = [PollFd::new(&stream, PollFlags::IN)];
+                match rustix::event::poll(&mut watched, Some(&patience)) {
+                    Ok(0) | Err(rustix::io::Errno::INTR) if !goes_on() => return Ok(None),
+                    Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                    Err(errno) => return Err(unreachable(errno.into())),
+                    Ok(_) => break,
+                }
+            }
+            if let Ok(Reply::Exited(exit)) = receive(&stream) {
+                return Ok(Some(exit));
+            }
+        }
+        self.ended().map(Some)
+    }
+
+    /// How it ended, from its record.
+    fn ended(&self) -> Result<ExitStatus, ControlError> {
         let state = self.state()?;
         state.exit.ok_or_else(|| ControlError::Refused { message: state.error.unwrap_or_default() })
     }
@@ -345,6 +379,29 @@ impl Container {
             .stdin(Stdio::null())
             .output()
             .map_err(|source| ControlError::Io { path: plan.program.clone(), source })?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(ControlError::Refused { message: String::from_utf8_lossy(&output.stderr).trim().to_owned() })
+    }
+
+    /// Gives a running container other limits; what `resources` leaves open stays.
+    ///
+    /// # Errors
+    /// [`ControlError`]; it has the limits that it had.
+    pub fn update(&self, resources: &Resources) -> Result<(), ControlError> {
+        let (plan, _) = self.running()?;
+        let path = self.directory.join("resources.json");
+        let text = Value::Object(crate::spec::resource_values(resources)).to_string();
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| ControlError::Io { path, source }
+        };
+        fs::write(&path, text).map_err(failed(&path))?;
+        let mut command = plan.runtime().command();
+        let output =
+            command.arg("update").arg("--resources").arg(&path).arg(&plan.id).stdin(Stdio::null()).output();
+        let output = output.map_err(failed(&plan.program))?;
         if output.status.success() {
             return Ok(());
         }

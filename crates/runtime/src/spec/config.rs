@@ -342,7 +342,7 @@ fn rlimit_value(limit: &Rlimit) -> Value {
     json!({ "type": format!("RLIMIT_{}", limit.name.to_ascii_uppercase()), "soft": limit.soft, "hard": limit.hard })
 }
 
-fn resource_values(asked: &Resources) -> Map<String, Value> {
+pub(crate) fn resource_values(asked: &Resources) -> Map<String, Value> {
     let mut memory = Map::new();
     let mut cpu = Map::new();
     let set = |map: &mut Map<String, Value>, key: &str, value: Option<Value>| {

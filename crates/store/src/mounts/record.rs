@@ -101,6 +101,36 @@ impl Store {
     pub fn write_container(&self, _lock: &ContainerLock, id: &str, config: &[u8]) -> Result<(), DiskError> {
         durable::replace(self.container_directory(id), self.layout.container(id), config, 0o600)
     }
+
+    /// As [`Store::write_container`], if `is_wanted` says so under the commit lock: no other process publishes or renames a
+    /// container between its look and the record's new words.
+    ///
+    /// # Errors
+    /// [`DiskError`]; the old record stays.
+    pub fn write_container_if(
+        &self,
+        lock: &ContainerLock,
+        id: &str,
+        config: &[u8],
+        is_wanted: impl FnOnce() -> bool,
+    ) -> Result<(), DiskError> {
+        let _commit = lock::commit(&self.layout)?;
+        if is_wanted() { self.write_container(lock, id, config) } else { Ok(()) }
+    }
+
+    /// Replaces the `hostconfig.json` of a container that the caller has locked.
+    ///
+    /// # Errors
+    /// [`DiskError`]; the old one stays.
+    pub fn write_host_config(
+        &self,
+        _lock: &ContainerLock,
+        id: &str,
+        host_config: &[u8],
+    ) -> Result<(), DiskError> {
+        let directory = self.container_directory(id);
+        durable::replace(directory.clone(), directory.join("hostconfig.json"), host_config, 0o600)
+    }
 }
 
 /// Writes a new container's record; the file that makes it one comes last.

@@ -25,11 +25,11 @@ pub enum ChangeError {
     Resolve(Box<ResolveError>),
 }
 
-/// Returns the config that `changes`, one instruction each, make of an empty one.
+/// Returns the config that `changes`, one instruction each, make of `config`.
 ///
 /// Source: moby `builder/dockerfile/builder.go` `BuildFromConfig` and `dispatchers.go` at v20.10.24.
-pub(super) fn apply(changes: &[String]) -> Result<RunConfig, ChangeError> {
-    let mut applied = Applied::default();
+pub(crate) fn apply(config: RunConfig, changes: &[String]) -> Result<RunConfig, ChangeError> {
+    let mut applied = Applied { config, has_cmd: false };
     if changes.is_empty() {
         return Ok(applied.config);
     }
@@ -47,7 +47,9 @@ pub(super) fn apply(changes: &[String]) -> Result<RunConfig, ChangeError> {
     }
     let plan = dockerfile.plan(&PlanOptions::default())?;
     // Docker adds no search path here; an empty one keeps the scope from doing so.
-    let mut scope = StageScope::from_image(&plan, ["PATH="]);
+    let known = applied.config.env.clone().unwrap_or_default();
+    let mut scope =
+        StageScope::from_image(&plan, std::iter::once("PATH=").chain(known.iter().map(String::as_str)));
     for step in &plan.stages[plan.target].steps {
         let command = scope.resolve(step).map_err(|error| ChangeError::Resolve(Box::new(error)))?;
         applied.command(command);
@@ -72,7 +74,6 @@ fn is_change(command: &Command) -> bool {
     )
 }
 
-#[derive(Default)]
 struct Applied {
     config: RunConfig,
     has_cmd: bool,
@@ -83,11 +84,11 @@ impl Applied {
         let config = &mut self.config;
         match command {
             Command::Cmd(line) => {
-                config.cmd = Some(arguments(line));
+                config.cmd = Some(arguments(line, config.shell.as_deref()));
                 self.has_cmd = true;
             }
             Command::Entrypoint(line) => {
-                config.entrypoint = Some(arguments(line));
+                config.entrypoint = Some(arguments(line, config.shell.as_deref()));
                 if !self.has_cmd {
                     config.cmd = None;
                 }
@@ -123,10 +124,15 @@ impl Applied {
     }
 }
 
-fn arguments(line: CommandLine) -> Vec<String> {
+fn arguments(line: CommandLine, shell: Option<&[String]>) -> Vec<String> {
     match line {
         CommandLine::Exec(arguments) => arguments,
-        CommandLine::Shell(text) => vec!["/bin/sh".to_owned(), "-c".to_owned(), text],
+        CommandLine::Shell(text) => {
+            let shell = shell.filter(|words| !words.is_empty()).map(<[String]>::to_vec);
+            let mut words = shell.unwrap_or_else(|| vec!["/bin/sh".to_owned(), "-c".to_owned()]);
+            words.push(text);
+            words
+        }
     }
 }
 
@@ -168,7 +174,7 @@ mod tests {
     fn check(changes: &[&str], expected: &str) {
         let changes: Vec<String> = changes.iter().map(|change| (*change).to_owned()).collect();
         let empty = serde_json::to_value(RunConfig::default()).unwrap();
-        let mut changed = serde_json::to_value(apply(&changes).unwrap()).unwrap();
+        let mut changed = serde_json::to_value(apply(RunConfig::default(), &changes).unwrap()).unwrap();
         changed.as_object_mut().unwrap().retain(|key, value| empty.get(key) != Some(value));
         let expected: serde_json::Value = serde_json::from_str(expected).unwrap();
         assert_eq!(changed, expected);
@@ -203,10 +209,10 @@ mod tests {
     #[test]
     fn instructions_that_do_more_are_refused() {
         for (change, command) in [("RUN true", "run"), ("COPY a b", "copy"), ("SHELL [\"a\"]", "shell")] {
-            let error = apply(&[change.to_owned()]).unwrap_err();
+            let error = apply(RunConfig::default(), &[change.to_owned()]).unwrap_err();
             assert_eq!(error.to_string(), format!("{command} is not a valid change command"));
         }
-        assert!(apply(&["FROM other".to_owned()]).is_err());
-        assert!(apply(&["NONSENSE".to_owned()]).is_err());
+        assert!(apply(RunConfig::default(), &["FROM other".to_owned()]).is_err());
+        assert!(apply(RunConfig::default(), &["NONSENSE".to_owned()]).is_err());
     }
 }
