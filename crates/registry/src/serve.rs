@@ -265,6 +265,9 @@ impl Connection {
         match (acceptor, socket) {
             (Some(acceptor), Socket::Tcp(socket)) => {
                 self.peer.encrypted = true;
+                if tls::is_plain_http(&socket).await {
+                    return tls::refuse_plain_http(socket).await;
+                }
                 // Boxed: a plain connection must not keep room for a handshake.
                 match tokio::time::timeout(header_timeout, Box::pin(acceptor.accept(socket))).await {
                     Ok(Ok(stream)) => Box::pin(self.answer_encrypted(TokioIo::new(stream))).await,

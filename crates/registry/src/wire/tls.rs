@@ -11,6 +11,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::Tls;
@@ -95,6 +97,25 @@ pub(crate) fn acceptor(files: &Tls) -> Result<(TlsAcceptor, Arc<Certificate>), T
         .with_cert_resolver(Arc::clone(&certificate) as Arc<dyn ResolvesServerCert>);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok((TlsAcceptor::from(Arc::new(config)), certificate))
+}
+
+/// Returns whether the peer begins as HTTP does, with a capital letter, and not with a handshake.
+pub(crate) async fn is_plain_http(socket: &TcpStream) -> bool {
+    let mut first = [0];
+    matches!(socket.peek(&mut first).await, Ok(1)) && first[0].is_ascii_uppercase()
+}
+
+/// Says in plain HTTP that this port speaks TLS; a refused handshake would leave people guessing.
+pub(crate) async fn refuse_plain_http(mut socket: TcpStream) {
+    let text = "this registry speaks TLS: use https\n";
+    let answer = format!(
+        "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{text}",
+        text.len()
+    );
+    // Read first: closing a socket with unread bytes resets it, and the client would never see the answer.
+    let _ = socket.read(&mut [0; 4096]).await;
+    let _ = socket.write_all(answer.as_bytes()).await;
+    let _ = socket.shutdown().await;
 }
 
 /// Whether an error of a handshake is worth a line at a higher level than debug.

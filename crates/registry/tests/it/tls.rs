@@ -50,3 +50,14 @@ async fn blobs_arrive_whole_and_a_new_certificate_is_taken() {
     assert!(taken && client(&first).get(url("/v2/")).send().await.is_err());
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plain_http_is_told_to_speak_tls() {
+    let root = tempfile::tempdir().unwrap();
+    certificate(root.path());
+    let files = Tls { certificate: root.path().join("cert.pem"), key: root.path().join("key.pem") };
+    let server = Running::at(root, |config| config.tls = Some(files)).await;
+    let answer = server.get("/v2/").await.is(400);
+    assert!(String::from_utf8_lossy(&answer.body).contains("use https"), "{answer:?}");
+    server.stop().await;
+}

@@ -1,6 +1,6 @@
 //! `shale registry serve`.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use shale_registry::config::Tls;
 use shale_registry::{Config, Server};
 use tokio::signal::unix::{SignalKind, signal};
@@ -69,8 +69,10 @@ fn config(serve: Serve) -> Result<Config, Failure> {
             .with_context(|| format!("{address:?} is not an address such as 127.0.0.1:5000"))?;
     }
     config.read_only |= serve.read_only;
-    if let (Some(certificate), Some(key)) = (serve.tls_certificate, serve.tls_key) {
-        config.tls = Some(Tls { certificate, key });
+    match (serve.tls_certificate, serve.tls_key) {
+        (Some(certificate), Some(key)) => config.tls = Some(Tls { certificate, key }),
+        (None, None) => {}
+        _ => return Err(anyhow!("--tls-certificate and --tls-key go together: TLS needs both").into()),
     }
     let users = users_file(&config.root);
     if config.auth.htpasswd.is_none() && users.exists() {
