@@ -9,6 +9,7 @@ mod hostile;
 mod opened_by_docker;
 mod peers;
 mod push;
+mod registry_clients;
 mod removal;
 mod save_load_copy;
 mod vectors;

@@ -147,7 +147,8 @@ fn configuration(directory: &Path, storage: &Path, port: u16, access: &Access) -
     text
 }
 
-fn make_certificates(directory: &Path) {
+/// Makes an authority, `ca.crt`, and `server.crt` with `server.key` for localhost below `directory`.
+pub(super) fn make_certificates(directory: &Path) {
     require("openssl", "openssl");
     shell(
         directory,
