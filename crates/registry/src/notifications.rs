@@ -44,7 +44,6 @@ pub(crate) struct Cause {
 
 fn document(event: &Event<'_>, cause: &Cause) -> Value {
     let kind = if event.media_type == "application/octet-stream" { "blobs" } else { "manifests" };
-    let timestamp = jiff::Timestamp::from_millisecond(now()).map(|at| at.to_string()).unwrap_or_default();
     let mut target = json!({
         "mediaType": event.media_type,
         "digest": event.digest,
@@ -59,10 +58,16 @@ fn document(event: &Event<'_>, cause: &Cause) -> Value {
     if let Some(from) = event.from_repository {
         target["fromRepository"] = json!(from);
     }
+    envelope(event.action, target, cause)
+}
+
+/// What every event says, around its target.
+fn envelope(action: &str, target: Value, cause: &Cause) -> Value {
+    let timestamp = jiff::Timestamp::from_millisecond(now()).map(|at| at.to_string()).unwrap_or_default();
     json!({
         "id": UploadId::random().to_string(),
         "timestamp": timestamp,
-        "action": event.action,
+        "action": action,
         "target": target,
         "request": {
             "id": cause.id,
@@ -81,13 +86,25 @@ fn document(event: &Event<'_>, cause: &Cause) -> Value {
 
 /// Queues `event` for every endpoint that wants it. What cannot be queued is logged: the event happened all the same.
 pub(crate) async fn queue(registry: &Registry, event: &Event<'_>, cause: &Cause) {
+    queue_for_all(registry, event.action, event.media_type, || document(event, cause)).await;
+}
+
+/// Queues that a whole repository is gone, for every endpoint; its name is all that is told.
+///
+/// Source: distribution notifications/bridge.go, RepoDeleted, read 2026-11.
+pub(crate) async fn queue_removed(registry: &Registry, repository: &RepositoryName, cause: &Cause) {
+    let target = || json!({ "repository": repository.as_str() });
+    queue_for_all(registry, "delete", "", || envelope("delete", target(), cause)).await;
+}
+
+async fn queue_for_all(registry: &Registry, action: &str, media_type: &str, event: impl Fn() -> Value) {
     for endpoint in &registry.endpoints {
-        let ignored = endpoint.ignore_actions.iter().any(|action| action == event.action)
-            || endpoint.ignore_media_types.iter().any(|media_type| media_type == event.media_type);
+        let ignored = endpoint.ignore_actions.iter().any(|ignored| ignored == action)
+            || endpoint.ignore_media_types.iter().any(|ignored| ignored == media_type);
         if ignored {
             continue;
         }
-        let body = json!({ "events": [document(event, cause)] }).to_string();
+        let body = json!({ "events": [event()] }).to_string();
         match registry.metadata.queue_event(endpoint.name.clone(), body, now()).await {
             Ok(()) => {
                 registry.metrics.events_waiting.fetch_add(1, Ordering::Relaxed);

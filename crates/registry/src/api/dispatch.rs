@@ -56,11 +56,21 @@ impl Call {
 
     /// Tells those who want to hear it what happened.
     pub(crate) async fn tell(&self, event: Event<'_>) {
-        if self.registry.endpoints.is_empty() {
-            return;
+        if !self.registry.endpoints.is_empty() {
+            notifications::queue(&self.registry, &event, &self.cause()).await;
         }
+    }
+
+    /// Tells them that a whole repository is gone.
+    pub(crate) async fn tell_of_removed(&self, repository: &RepositoryName) {
+        if !self.registry.endpoints.is_empty() {
+            notifications::queue_removed(&self.registry, repository, &self.cause()).await;
+        }
+    }
+
+    fn cause(&self) -> Cause {
         let text = |name| self.header(name).unwrap_or("").to_owned();
-        let cause = Cause {
+        Cause {
             id: UploadId::random().to_string(),
             address: self.peer.address,
             host: text(header::HOST),
@@ -68,15 +78,17 @@ impl Call {
             agent: text(header::USER_AGENT),
             user: self.identity.user.clone(),
             base_url: self.base_url(),
-        };
-        notifications::queue(&self.registry, &event, &cause).await;
+        }
     }
 
     async fn identify_for(&mut self, scope: Option<&str>) -> Result<(), Problem> {
-        let identified = self.registry.access.identify(&self.parts.headers).await;
-        self.identity = identified.map_err(|error| {
-            let error = matches!(error, AuthError::Token(_)).then_some("invalid_token");
-            Problem::Unauthorized { challenge: self.challenge(scope, error) }
+        let identified = self.registry.access.identify(&self.parts.headers, self.peer.address).await;
+        self.identity = identified.map_err(|error| match error {
+            AuthError::TooManyTries => Problem::TooManyRequests,
+            AuthError::Token(_) => {
+                Problem::Unauthorized { challenge: self.challenge(scope, Some("invalid_token")) }
+            }
+            AuthError::Credentials => Problem::Unauthorized { challenge: self.challenge(scope, None) },
         })?;
         Ok(())
     }

@@ -56,7 +56,10 @@ async fn repository(call: &Call, name: &str) -> Result<Answer, Problem> {
 /// Removes a repository; the caller may do that.
 pub(crate) async fn delete_repository(call: &Call, name: &RepositoryName) -> Result<(), Problem> {
     match call.registry.metadata.delete_repository(name).await.map_err(metadata_problem)? {
-        true => Ok(()),
+        true => {
+            call.tell_of_removed(name).await;
+            Ok(())
+        }
         false => Err(Problem::NameUnknown),
     }
 }

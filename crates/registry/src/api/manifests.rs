@@ -212,8 +212,20 @@ pub(super) async fn delete(
     repository: &RepositoryName,
     reference: Reference,
 ) -> Result<Answer, Problem> {
+    remove(call, repository, &reference).await?;
+    let mut answer = Answer::new(Body::Empty);
+    *answer.status_mut() = StatusCode::ACCEPTED;
+    Ok(answer)
+}
+
+/// Removes a tag, or a manifest with its tags, and tells who wants to hear it; the caller may do that.
+pub(crate) async fn remove(
+    call: &Call,
+    repository: &RepositoryName,
+    reference: &Reference,
+) -> Result<(), Problem> {
     let metadata = &call.registry.metadata;
-    let deleted = match &reference {
+    let deleted = match reference {
         Reference::Digest(digest) => {
             metadata.delete_manifest(repository, *digest).await.map(|tags| tags.map(|_| *digest))
         }
@@ -221,13 +233,11 @@ pub(super) async fn delete(
     };
     let digest = deleted.map_err(metadata_problem)?;
     let digest = digest.ok_or_else(|| Problem::ManifestUnknown(reference.to_string()))?;
-    let tag = match &reference {
+    let tag = match reference {
         Reference::Tag(tag) => Some(tag.as_str()),
         Reference::Digest(_) => None,
     };
     let (action, media_type, size_bytes, from_repository) = ("delete", "", 0, None);
     call.tell(Event { action, repository, digest, media_type, size_bytes, tag, from_repository }).await;
-    let mut answer = Answer::new(Body::Empty);
-    *answer.status_mut() = StatusCode::ACCEPTED;
-    Ok(answer)
+    Ok(())
 }

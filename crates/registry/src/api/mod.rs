@@ -7,7 +7,7 @@ mod blobs;
 pub(crate) mod dispatch;
 mod lists;
 pub(crate) mod management;
-mod manifests;
+pub(crate) mod manifests;
 #[cfg(test)]
 mod mutation_tests;
 pub(crate) mod problem;

@@ -9,7 +9,7 @@ use super::dispatch::Call;
 use super::problem::Problem;
 use super::{query, receive};
 use crate::auth::tokens::{ACCESS_SECONDS, Authority, Grant, parse_scope};
-use crate::auth::{Action, Identity, password};
+use crate::auth::{Action, AuthError, Identity, password};
 use crate::name::RepositoryName;
 use crate::registry::now;
 
@@ -24,7 +24,7 @@ pub(super) async fn answer(call: &Call, body: Incoming) -> Result<Answer, Proble
             let asked = call.query();
             let user = match password(&call.parts.headers).map_err(|_| refused())? {
                 Some((user, password)) => {
-                    call.registry.access.log_in(&user, &password).await.map_err(|_| refused())?;
+                    log_in(call, &user, &password).await?;
                     Some(user)
                 }
                 None => None,
@@ -51,6 +51,13 @@ fn refused() -> Problem {
     Problem::Unauthorized { challenge: "Basic realm=\"token\"".to_owned() }
 }
 
+async fn log_in(call: &Call, user: &str, password: &str) -> Result<(), Problem> {
+    call.registry.access.log_in(user, password, call.peer.address).await.map_err(|error| match error {
+        AuthError::TooManyTries => Problem::TooManyRequests,
+        _ => refused(),
+    })
+}
+
 async fn oauth_user(
     call: &Call,
     authority: &Authority,
@@ -60,7 +67,7 @@ async fn oauth_user(
         Some("password") => {
             let user = query::first(asked, "username").ok_or_else(refused)?;
             let password = query::first(asked, "password").ok_or_else(refused)?;
-            call.registry.access.log_in(user, password).await.map_err(|_| refused())?;
+            log_in(call, user, password).await?;
             Ok(user.to_owned())
         }
         Some("refresh_token") => {

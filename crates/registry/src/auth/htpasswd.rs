@@ -9,12 +9,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use shale_oci::Digest;
+use tokio::sync::Semaphore;
 
 /// How often the file is looked at, at most.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long a password that was right need not be hashed again.
 const REMEMBER: Duration = Duration::from_secs(300);
 const REMEMBERED_MAX: usize = 10_000;
+/// Passwords that are hashed at the same time.
+const HASHED_AT_ONCE: usize = 2;
 /// What a password is compared with when there is no such user: the cost of bcrypt must not tell that.
 const NOBODY: &str = "$2b$10$CwTycUXWue0Thq9StjUM0uJ8e3VEpWAZKgqbYw0xcZ8Pza0gEOpZC";
 /// bcrypt's cost for passwords that are set here.
@@ -26,6 +29,7 @@ pub struct Htpasswd {
     // Keys what is remembered, so that a dump of the memory holds no password's plain hash.
     key: [u8; 32],
     state: Mutex<State>,
+    turns: Semaphore,
 }
 
 #[derive(Default)]
@@ -44,7 +48,12 @@ impl Htpasswd {
     pub fn open(path: &Path) -> io::Result<Htpasswd> {
         let mut key = [0; 32];
         getrandom::fill(&mut key).map_err(io::Error::other)?;
-        let htpasswd = Htpasswd { path: path.to_owned(), key, state: Mutex::default() };
+        let htpasswd = Htpasswd {
+            path: path.to_owned(),
+            key,
+            state: Mutex::default(),
+            turns: Semaphore::new(HASHED_AT_ONCE),
+        };
         fs::metadata(path)?;
         htpasswd.look(&mut htpasswd.state());
         Ok(htpasswd)
@@ -78,15 +87,24 @@ impl Htpasswd {
         }
     }
 
+    fn pair_mark(&self, user: &str, password: &str) -> Digest {
+        Digest::sha256(&[&self.key[..], user.as_bytes(), b"\0", password.as_bytes()].concat())
+    }
+
+    /// Returns whether `password` was that of `user` lately, and still is.
+    pub fn remembers(&self, user: &str, password: &str) -> bool {
+        let mark = self.pair_mark(user, password);
+        let mut state = self.state();
+        self.look(&mut state);
+        state.right.get(&mark).is_some_and(|at| at.elapsed() < REMEMBER)
+    }
+
     /// Returns whether `password` is that of `user`.
     pub async fn verify(&self, user: &str, password: &str) -> bool {
-        let mark = Digest::sha256(&[&self.key[..], user.as_bytes(), b"\0", password.as_bytes()].concat());
+        let mark = self.pair_mark(user, password);
         let hash = {
             let mut state = self.state();
             self.look(&mut state);
-            if state.right.get(&mark).is_some_and(|at| at.elapsed() < REMEMBER) {
-                return true;
-            }
             state.users.get(user).cloned()
         };
         let known = hash.is_some();
@@ -94,6 +112,8 @@ impl Htpasswd {
         // bcrypt reads 72 bytes and no more; what it would cut off is refused.
         let password = if password.len() <= 72 { password.to_owned() } else { return false };
         let compared = hash.clone();
+        // bcrypt is slow on purpose: whoever guesses must not get every processor.
+        let _turn = self.turns.acquire().await;
         let right = tokio::task::spawn_blocking(move || bcrypt::verify(password, &compared).unwrap_or(false));
         let right = right.await.unwrap_or(false) && known;
         if right {

@@ -3,10 +3,12 @@
 //! Promise: the answer depends on the name of a repository and never on whether it exists, so nobody learns of what they may
 //! not see; passwords and tokens are compared in constant time and appear in no log.
 
+mod attempts;
 pub mod htpasswd;
 pub mod rules;
 pub mod tokens;
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -16,6 +18,7 @@ use http::{HeaderMap, header};
 
 use crate::config::{Config, ConfigError};
 use crate::name::RepositoryName;
+use attempts::Attempts;
 use htpasswd::Htpasswd;
 use rules::Rules;
 use tokens::{Authority, ExternalAuthority, Grant, TokenError};
@@ -65,6 +68,7 @@ pub struct Access {
     external: Option<ExternalAuthority>,
     tokens_wanted: Option<bool>,
     rules: RwLock<Rules>,
+    attempts: Attempts,
 }
 
 /// What a request brings to tell who sent it.
@@ -81,6 +85,9 @@ pub enum AuthError {
     /// Wrong name, wrong password, or a header that cannot be read.
     #[error("the credentials are wrong")]
     Credentials,
+    /// Too many wrong passwords came for this user from this address lately.
+    #[error("too many wrong passwords; try again later")]
+    TooManyTries,
     /// The token is wrong.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -135,6 +142,7 @@ impl Access {
             external,
             tokens_wanted: config.auth.tokens,
             rules: RwLock::new(Rules::new(config.load_rules()?, guarded)),
+            attempts: Attempts::default(),
         })
     }
 
@@ -169,14 +177,18 @@ impl Access {
     ///
     /// # Errors
     /// [`AuthError`] when credentials were sent and are wrong.
-    pub async fn identify(&self, headers: &HeaderMap) -> Result<Identity, AuthError> {
+    pub async fn identify(
+        &self,
+        headers: &HeaderMap,
+        address: Option<IpAddr>,
+    ) -> Result<Identity, AuthError> {
         if !self.is_guarded() {
             return Ok(Identity::default());
         }
         match credentials(headers)? {
             Credentials::None => Ok(Identity::default()),
             Credentials::Password { user, password } => {
-                self.log_in(&user, &password).await?;
+                self.log_in(&user, &password, address).await?;
                 Ok(Identity { user: Some(user), grants: None })
             }
             Credentials::Token(token) => {
@@ -191,21 +203,34 @@ impl Access {
         }
     }
 
-    /// Checks a password.
+    /// Checks a password that came from `address`.
     ///
     /// # Errors
     /// [`AuthError::Credentials`], after the same time whether or not the user exists.
-    pub async fn log_in(&self, user: &str, password: &str) -> Result<(), AuthError> {
-        match &self.htpasswd {
-            Some(htpasswd) if htpasswd.verify(user, password).await => Ok(()),
-            _ => Err(AuthError::Credentials),
+    /// [`AuthError::TooManyTries`] after many wrong ones; a password that was right lately is not counted.
+    pub async fn log_in(&self, user: &str, password: &str, address: Option<IpAddr>) -> Result<(), AuthError> {
+        let Some(htpasswd) = &self.htpasswd else { return Err(AuthError::Credentials) };
+        if htpasswd.remembers(user, password) {
+            return Ok(());
         }
+        if !self.attempts.may_try(address, user) {
+            return Err(AuthError::TooManyTries);
+        }
+        if htpasswd.verify(user, password).await {
+            return Ok(());
+        }
+        self.attempts.count_wrong(address, user);
+        Err(AuthError::Credentials)
     }
 
     /// Returns whether `identity` may do `action` with `repository`.
     pub fn allows(&self, identity: &Identity, repository: &RepositoryName, action: Action) -> bool {
         match &identity.grants {
-            Some(grants) => grants.iter().any(|grant| grant.covers(repository.as_str(), action)),
+            // A token takes nothing away that everybody has: who mounts a public blob asks for no token for its repository.
+            Some(grants) => {
+                grants.iter().any(|grant| grant.covers(repository.as_str(), action))
+                    || self.rules().allow(None, repository.as_str(), action)
+            }
             None => self.rules().allow(identity.user.as_deref(), repository.as_str(), action),
         }
     }

@@ -54,7 +54,7 @@ pub(super) struct Layer {
 
 /// A manifest that refers to the one shown.
 pub(super) struct Referring {
-    pub(super) digest: String,
+    pub(super) digest: Digest,
     pub(super) kind: String,
     pub(super) size: String,
 }
@@ -92,7 +92,7 @@ pub(super) async fn look(
         layers,
         facts: config.as_ref().map(facts).unwrap_or_default(),
         annotations: annotations(&document),
-        referrers: referrers.iter().map(|referrer| referring(&referrer.descriptor)).collect(),
+        referrers: referrers.iter().filter_map(|referrer| referring(&referrer.descriptor)).collect(),
         tags: registry.metadata.tags_of(name, stored.digest).await.map_err(metadata_problem)?,
     })
 }
@@ -235,13 +235,13 @@ fn annotations(document: &Value) -> Vec<(String, String)> {
     annotations.map(|(name, value)| (name.clone(), value.as_str().unwrap_or("").to_owned())).collect()
 }
 
-fn referring(descriptor: &str) -> Referring {
-    let descriptor: Value = serde_json::from_str(descriptor).unwrap_or(Value::Null);
+fn referring(descriptor: &str) -> Option<Referring> {
+    let descriptor: Value = serde_json::from_str(descriptor).ok()?;
     let artifact_type = text(&descriptor, "/artifactType");
     let named = if artifact_type.is_empty() { text(&descriptor, "/mediaType") } else { artifact_type };
-    Referring {
-        digest: text(&descriptor, "/digest"),
+    Some(Referring {
+        digest: text(&descriptor, "/digest").parse().ok()?,
         kind: format::kind(&named).to_owned(),
         size: format::size(descriptor.get("size").and_then(Value::as_u64).unwrap_or(0)),
-    }
+    })
 }

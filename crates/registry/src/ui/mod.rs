@@ -16,11 +16,12 @@ use hyper::body::Incoming;
 use crate::api::answer::{Answer, Body};
 use crate::api::dispatch::Call;
 use crate::api::management::delete_repository;
+use crate::api::manifests::remove;
 use crate::api::problem::Problem;
 use crate::api::query;
 use crate::api::receive::{self, metadata_problem};
 use crate::api::route::{self, Reference};
-use crate::auth::{Action, Identity};
+use crate::auth::{Action, AuthError, Identity};
 use crate::metadata::Page;
 use crate::name::{RepositoryName, Tag};
 use session::Browser;
@@ -211,10 +212,14 @@ async fn change(call: &Call, browser: &Browser, path: &str, body: Incoming) -> R
     match path {
         "/ui/login" => {
             let (user, password) = (field("user"), field("password"));
-            if call.registry.access.log_in(user, password).await.is_err() {
-                let mut answer = html(&pages::Login { frame: frame(call, browser), failed: true })?;
-                *answer.status_mut() = StatusCode::UNAUTHORIZED;
-                return Ok(answer);
+            match call.registry.access.log_in(user, password, call.peer.address).await {
+                Ok(()) => {}
+                Err(AuthError::TooManyTries) => return Err(Problem::TooManyRequests),
+                Err(_) => {
+                    let mut answer = html(&pages::Login { frame: frame(call, browser), failed: true })?;
+                    *answer.status_mut() = StatusCode::UNAUTHORIZED;
+                    return Ok(answer);
+                }
             }
             let mut answer = see_other("/ui/");
             let cookie = session::log_in(call, user).ok_or(Problem::Internal)?;
@@ -246,25 +251,15 @@ async fn delete(
     if path == "/ui/confirm" {
         return html(&pages::Confirm { frame: frame(call, browser), name, reference });
     }
-    let metadata = &call.registry.metadata;
-    let (existed, place) = match &reference {
+    let place = match &reference {
         None => {
             delete_repository(call, &name).await?;
-            (true, "/ui/".to_owned())
+            "/ui/".to_owned()
         }
-        Some(Reference::Tag(tag)) => {
-            let deleted = metadata.delete_tag(&name, tag).await.map_err(metadata_problem)?;
-            (deleted.is_some(), format!("/ui/r/{name}"))
-        }
-        Some(Reference::Digest(digest)) => {
-            let deleted = metadata.delete_manifest(&name, *digest).await.map_err(metadata_problem)?;
-            (deleted.is_some(), format!("/ui/r/{name}"))
+        Some(reference) => {
+            remove(call, &name, reference).await?;
+            format!("/ui/r/{name}")
         }
     };
-    match existed {
-        true => Ok(see_other(&place)),
-        false => Err(Problem::ManifestUnknown(
-            reference.map(|reference| reference.to_string()).unwrap_or_default(),
-        )),
-    }
+    Ok(see_other(&place))
 }

@@ -82,7 +82,8 @@ async fn every_route_asks_and_hidden_is_as_missing() {
         ("ann", "ann/x" | "ann/none") => action != "delete",
         ("ann's token to pull", "ann/x") => action == "pull",
         ("ann's token to push", "ann/x") => action != "delete",
-        ("nobody" | "ann" | "nobody's token", "public/x") => action == "pull",
+        // What everybody may do, a token does not take away.
+        (_, "public/x") => action == "pull",
         _ => false,
     };
     let upload = "00000000-0000-4000-8000-000000000000";
@@ -121,6 +122,12 @@ async fn every_route_asks_and_hidden_is_as_missing() {
     for (from, status) in [("ann/x", 201), ("public/x", 201), ("bob/x", 202)] {
         let path = format!("/v2/ann/y/blobs/uploads/?mount={layer}&from={from}");
         server.send("POST", &path, &[("Authorization", &ann)], b"").await.is(status);
+    }
+    // Nor does a token for the target alone stand in the way of a public source.
+    for (from, status) in [("public/x", 201), ("bob/x", 202)] {
+        let push = token(&server, Some("ann"), &["repository:ann/z:pull,push"]).await;
+        let path = format!("/v2/ann/z/blobs/uploads/?mount={layer}&from={from}");
+        server.send("POST", &path, &[("Authorization", &push)], b"").await.is(status);
     }
     let catalog = server.send("GET", "/v2/_catalog", &[("Authorization", &ann)], b"").await.is(200).json();
     assert_eq!(catalog["repositories"], serde_json::json!(["ann/x", "public/x"]));
@@ -172,5 +179,31 @@ async fn tokens_are_given_refreshed_and_refused() {
     add_user(&server.root.path().join("htpasswd"), "ann", "another").unwrap();
     tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     form(&fields).await.is(401);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_guesses_is_told_to_wait_and_others_are_not() {
+    let root = tempfile::tempdir().unwrap();
+    let choose = guarded(&root);
+    let server = Running::at(root, choose).await;
+    let with = |user: &str, password: &str| {
+        let text = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+        let (server, value) = (&server, format!("Basic {text}"));
+        async move { server.send("GET", "/v2/", &[("Authorization", &value)], b"").await }
+    };
+    with("ann", "ann's password").await.is(200);
+    for number in 0..10 {
+        with("ann", &format!("guess {number}")).await.is(401);
+        with("root", &format!("guess {number}")).await.is(401);
+    }
+    let told = with("ann", "one more").await.is(429);
+    assert!(!told.header("Retry-After").is_empty() && told.code() == "TOOMANYREQUESTS");
+    // Who was here with the right password stays; who was not waits, also with the right one.
+    with("ann", "ann's password").await.is(200);
+    with("root", "root's password").await.is(429);
+    with("somebody", "else").await.is(401);
+    let token = server.send("GET", "/token", &[("Authorization", &basic("root"))], b"").await;
+    token.is(429);
     server.stop().await;
 }

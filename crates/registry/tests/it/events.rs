@@ -51,6 +51,52 @@ async fn listen() -> (String, Arc<Mutex<Vec<String>>>) {
     (url, taken)
 }
 
+/// What was posted, once it is `count` events.
+async fn posted(taken: &Mutex<Vec<String>>, count: usize) -> Vec<serde_json::Value> {
+    for _ in 0..200 {
+        if taken.lock().unwrap().len() >= count {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let body = |text: &String| text.split_once("\r\n\r\n").unwrap().1.to_owned();
+    let bodies: Vec<String> = taken.lock().unwrap().iter().map(body).collect();
+    let event = |body: &String| serde_json::from_str::<serde_json::Value>(body).unwrap()["events"][0].clone();
+    bodies.iter().map(event).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deletes_in_a_browser_are_told_like_others() {
+    let (url, taken) = listen().await;
+    let server = Running::with(move |config| {
+        let endpoint =
+            format!("name = \"a\"\nurl = \"{url}\"\nbackoff = \"1s\"\nignore_actions = [\"push\", \"pull\"]");
+        config.notifications = vec![toml::from_str(&endpoint).unwrap()];
+    })
+    .await;
+    let digest = server.push_image("team/app", "v1", b"layer").await;
+    server.push_image("team/app", "v2", b"layer").await;
+    let page = server.get("/ui/r/team/app").await.is(200);
+    let cookie = page.header("Set-Cookie").split(';').next().unwrap().to_owned();
+    let page = String::from_utf8(page.body).unwrap();
+    let token = page.split("name=\"csrf\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    for reference in ["v1", digest.as_str(), ""] {
+        let form = format!("csrf={token}&repository=team/app&reference={reference}");
+        server.send("POST", "/ui/delete", &[("Cookie", &cookie)], form.as_bytes()).await.is(303);
+    }
+    let events = posted(&taken, 3).await;
+    assert_eq!(events.len(), 3);
+    for (event, tag) in events.iter().zip([Some("v1"), None, None]) {
+        assert_eq!((&event["action"], &event["request"]["method"]), (&"delete".into(), &"POST".into()));
+        assert_eq!(event["target"]["repository"], "team/app");
+        assert_eq!(event["target"]["tag"].as_str(), tag);
+    }
+    assert_eq!(events[1]["target"]["digest"], digest.as_str());
+    // Of a whole repository only the name is told, as the Docker registry does.
+    assert_eq!(events[2]["target"], serde_json::json!({"repository": "team/app"}));
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn events_come_in_order_after_a_refusal_and_a_restart() {
     let (url, taken) = listen().await;
