@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: builds the program and the measuring program for speed, then measures.
+//! `cargo xtask bench`: builds the program and the measuring programs for speed, then measures.
 
 use anyhow::{Context, Result};
 
@@ -14,7 +14,11 @@ pub fn run(arguments: &[String]) -> Result<bool> {
         return Ok(false);
     }
     let release = workspace::target_directory()?.join("release");
-    let measured = std::process::Command::new(release.join("shale-bench"))
+    let (program, arguments) = match arguments.split_first() {
+        Some((first, rest)) if first == "registry" => ("shale-bench-registry", rest),
+        _ => ("shale-bench", arguments),
+    };
+    let measured = std::process::Command::new(release.join(program))
         .args(arguments)
         .env("SHALE_BIN", release.join("shale"))
         .status()

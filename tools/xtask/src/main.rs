@@ -18,7 +18,8 @@ Commands:
   test [STEP...]   Run everything that must be green, or only the steps named
                    (packages, fmt, tidy, clippy, unit, build, black-box)
   tidy             Check crate edges, versions, file sizes, module names
-  bench [ARG...]   Measure shale beside docker, podman and skopeo (--help for its options)
+  bench [ARG...]   Measure shale beside docker, podman and skopeo (--help for its options);
+                   bench registry: shale registry serve beside other registries and nginx
 ";
 
 fn main() -> ExitCode {
