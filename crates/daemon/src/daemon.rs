@@ -8,14 +8,20 @@ use hyper::body::Incoming;
 use shale_engine::Engine;
 use shale_engine_api::ApiVersion;
 use shale_registry_client::Client;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::spawn_blocking;
 
 use crate::answer::{Answer, whole};
+use crate::containers::exec::Execs;
+use crate::containers::lives::Lives;
 use crate::events::Events;
 use crate::failure::Failure;
 use crate::request::Call;
 use crate::route::Route;
-use crate::{images, objects, system};
+use crate::{build, containers, images, objects, system, volumes};
+
+/// What is served, for programs; a test holds it against the routes.
+pub(crate) const OPEN_API: &str = include_str!("../openapi.json");
 
 /// How the program names itself.
 #[derive(Debug, Clone)]
@@ -34,6 +40,27 @@ pub(crate) struct Daemon {
     pub(crate) registries: Client,
     pub(crate) events: Events,
     pub(crate) identity: Arc<Identity>,
+    /// Who waits for what becomes of containers.
+    pub(crate) lives: Lives,
+    /// Processes that were described and perhaps started in running containers.
+    pub(crate) execs: Execs,
+    pub(crate) stopping: Stopping,
+    /// The program to start as guard of a build's containers.
+    pub(crate) supervisor: Option<shale_build::Supervisor>,
+    /// The connection's place among all; a connection that is handed over keeps it.
+    pub(crate) slot: Option<Arc<OwnedSemaphorePermit>>,
+}
+
+/// Says that the daemon is about to stop.
+#[derive(Debug, Clone)]
+pub(crate) struct Stopping(pub(crate) watch::Receiver<bool>);
+
+impl Stopping {
+    /// Waits until the daemon is about to stop.
+    pub(crate) async fn wait(&self) {
+        let mut receiver = self.0.clone();
+        let _ = receiver.wait_for(|stopping| *stopping).await;
+    }
 }
 
 impl Daemon {
@@ -71,10 +98,15 @@ impl Daemon {
             Route::find(&call.method, &call.path).ok_or_else(|| Failure::missing("page not found"))?;
         match route {
             Route::Ping => Ok(ping(&call.method)),
+            Route::OpenApi => {
+                let mut answer = whole(bytes::Bytes::from_static(OPEN_API.as_bytes()));
+                answer.headers_mut().insert(CONTENT_TYPE, crate::answer::JSON);
+                Ok(answer)
+            }
             Route::Version => Ok(system::version(&self.identity)),
             Route::Info => system::info(self).await,
             Route::DiskUsage => system::disk_usage(self, call).await,
-            Route::Events => self.events.answer(call),
+            Route::Events => self.events.answer(call, self.stopping.clone()),
             Route::Auth => system::auth(self, call, body).await,
             Route::Images => images::list::answer(self, call).await,
             Route::ImageCreate if call.query.text("fromImage").is_some() => {
@@ -92,6 +124,18 @@ impl Daemon {
             Route::ImagesLoad => images::archive::load(self, call, body).await,
             Route::ImagesGet => images::archive::save(self, call, call.query.list("names")).await,
             Route::ImageGet(name) => images::archive::save(self, call, vec![name]).await,
+            Route::Containers => containers::list::answer(self, call).await,
+            Route::ContainerCreate => containers::create::answer(self, call, body).await,
+            Route::ContainersPrune => containers::remove::prune(self, call).await,
+            Route::Container(of, name) => containers::answer(self, call, body, of, name).await,
+            Route::Exec(of, id) => containers::exec::answer(self, call, body, of, &id).await,
+            Route::Build => build::answer(self, call, body).await,
+            Route::Commit => containers::files::commit(self, call, body).await,
+            Route::Volumes => volumes::list(self, call).await,
+            Route::VolumeCreate => volumes::create(self, call, body).await,
+            Route::VolumesPrune => volumes::prune(self, call).await,
+            Route::Volume(name) => volumes::inspect(self, name).await,
+            Route::VolumeRemove(name) => volumes::remove(self, call, name).await,
             Route::NotServed(what) => Err(not_served(what)),
             objects => objects::answer(call, objects),
         }

@@ -1,4 +1,4 @@
-//! What happened to images, as a stream that clients follow.
+//! What happened to images, containers and volumes, as a stream that clients follow.
 //!
 //! Only what went through this daemon is told: a `shale` beside it has no way to say what it does.
 //!
@@ -10,12 +10,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use shale_engine::containers::Record;
 use shale_engine::images::filter::matches;
 use shale_engine_api::ApiVersion;
 use tokio::sync::{broadcast, mpsc};
 
 use crate::answer::{Answer, Body, stream};
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, Stopping};
 use crate::failure::Failure;
 use crate::request::{Call, Filters};
 
@@ -30,7 +31,6 @@ pub(crate) enum Action {
     Delete,
     Import,
     Load,
-    Prune,
     Pull,
     Push,
     Save,
@@ -44,7 +44,6 @@ impl Action {
             Action::Delete => "delete",
             Action::Import => "import",
             Action::Load => "load",
-            Action::Prune => "prune",
             Action::Pull => "pull",
             Action::Push => "push",
             Action::Save => "save",
@@ -54,11 +53,32 @@ impl Action {
     }
 }
 
+/// What something happened to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Container,
+    Image,
+    Network,
+    Volume,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Container => "container",
+            Kind::Image => "image",
+            Kind::Network => "network",
+            Kind::Volume => "volume",
+        }
+    }
+}
+
 /// Something that happened.
 #[derive(Debug, Clone)]
 struct Event {
-    action: Action,
-    /// ID of the image, or its name where it was pulled or pushed.
+    kind: Kind,
+    action: String,
+    /// ID of the image or container, or the name where an image was pulled or pushed, and of a volume.
     id: String,
     attributes: BTreeMap<String, String>,
     at: Timestamp,
@@ -68,12 +88,17 @@ impl Event {
     fn document(&self, version: ApiVersion) -> Value {
         let mut document = json!({});
         // What came before API 1.22 was sent on until 1.51.
-        if version < ApiVersion::one(52) && !(self.action == Action::Prune) {
-            document["status"] = json!(self.action.name());
-            document["id"] = json!(self.id);
+        if version < ApiVersion::one(52) && matches!(self.kind, Kind::Container | Kind::Image) {
+            document["status"] = json!(self.action);
+            if !self.id.is_empty() {
+                document["id"] = json!(self.id);
+            }
+            if let Some(image) = self.attributes.get("image").filter(|_| self.kind == Kind::Container) {
+                document["from"] = json!(image);
+            }
         }
-        document["Type"] = json!("image");
-        document["Action"] = json!(self.action.name());
+        document["Type"] = json!(self.kind.name());
+        document["Action"] = json!(self.action);
         document["Actor"] = json!({ "ID": self.id, "Attributes": self.attributes });
         document["scope"] = json!("local");
         document["time"] = json!(self.at.as_second());
@@ -82,22 +107,42 @@ impl Event {
     }
 
     fn passes(&self, filters: &Filters) -> bool {
+        let attribute = |key: &str| self.attributes.get(key).map(String::as_str).unwrap_or_default();
+        let is_subject = |kind: Kind, values: &[String]| {
+            let is_named = |value: &String| {
+                value == &self.id || value == attribute("name") || self.id.starts_with(value.as_str())
+            };
+            self.kind == kind && values.iter().any(is_named)
+        };
         filters.iter().all(|(name, values)| match name.as_str() {
-            "type" => values.iter().any(|value| value == "image"),
-            "event" => values.iter().any(|value| value == self.action.name()),
+            _ if values.is_empty() => true,
+            "type" => values.iter().any(|value| value == self.kind.name()),
+            // `exec_start: ls` passes `exec_start`.
+            "event" => values.iter().any(|value| {
+                let action = self.action.as_str();
+                value == action
+                    || action.strip_prefix(value.as_str()).is_some_and(|rest| rest.starts_with(':'))
+            }),
             "scope" => values.iter().any(|value| value == "local"),
+            "container" => is_subject(Kind::Container, values),
+            "volume" => is_subject(Kind::Volume, values),
+            "network" => is_subject(Kind::Network, values),
             "image" => {
-                let name = self.attributes.get("name").map(String::as_str).unwrap_or_default();
-                values.iter().any(|value| {
-                    value == &self.id || value == name || matches(value, name) || bare(&self.id) == value
-                })
+                let name = match self.kind {
+                    Kind::Container => attribute("image"),
+                    _ => attribute("name"),
+                };
+                matches!(self.kind, Kind::Container | Kind::Image)
+                    && values.iter().any(|value| {
+                        value == &self.id || value == name || matches(value, name) || bare(name) == value
+                    })
             }
             "label" => values.iter().all(|value| match value.split_once('=') {
                 Some((key, value)) => self.attributes.get(key).is_some_and(|found| found == value),
                 None => self.attributes.contains_key(value),
             }),
-            // Of a container, a network and so on there are no events.
-            _ => values.is_empty(),
+            // Of plugins, nodes and the like there are no events.
+            _ => false,
         })
     }
 }
@@ -138,7 +183,7 @@ impl Events {
     }
 
     /// Answers `GET /events`; the head goes out at once.
-    pub(crate) fn answer(&self, call: &Call) -> Result<Answer, Failure> {
+    pub(crate) fn answer(&self, call: &Call, stopping: Stopping) -> Result<Answer, Failure> {
         let filters = call.query.filters()?;
         let now = Timestamp::now();
         let since = call.query.text("since").map(|text| moment(text, now)).transpose()?;
@@ -186,6 +231,7 @@ impl Events {
                 let event = tokio::select! {
                     () = &mut end => return,
                     () = pieces.closed() => return,
+                    () = stopping.wait() => return,
                     event = listener.recv() => event,
                 };
                 match event {
@@ -216,23 +262,53 @@ impl Daemon {
             .await;
         let mut attributes = labels.ok().flatten().unwrap_or_default();
         attributes.insert("name".to_owned(), name.to_owned());
-        self.events.tell(Event { action, id: id.to_owned(), attributes, at: Timestamp::now() });
-    }
-
-    /// Tells that images were pruned.
-    pub(crate) fn prune_event(&self, reclaimed_bytes: u64) {
-        let attributes = BTreeMap::from([("reclaimed".to_owned(), reclaimed_bytes.to_string())]);
         self.events.tell(Event {
-            action: Action::Prune,
-            id: String::new(),
+            kind: Kind::Image,
+            action: action.name().to_owned(),
+            id: id.to_owned(),
             attributes,
             at: Timestamp::now(),
         });
     }
+
+    /// Tells that something befell a container; its labels, image and name are told with it.
+    pub(crate) fn container_event(&self, record: &Record, action: &str, more: &[(&str, &str)]) {
+        let mut attributes: BTreeMap<String, String> = record.labels().into_iter().collect();
+        attributes.insert("image".to_owned(), record.image_name().to_owned());
+        attributes.insert("name".to_owned(), record.name().to_owned());
+        attributes.extend(more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        self.events.tell(Event {
+            kind: Kind::Container,
+            action: action.to_owned(),
+            id: record.id.clone(),
+            attributes,
+            at: Timestamp::now(),
+        });
+    }
+
+    /// Tells that something befell a volume.
+    pub(crate) fn volume_event(&self, name: &str, action: &str, more: &[(&str, &str)]) {
+        let more = more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let driver = ("driver".to_owned(), "local".to_owned());
+        self.events.tell(Event {
+            kind: Kind::Volume,
+            action: action.to_owned(),
+            id: name.to_owned(),
+            attributes: std::iter::once(driver).chain(more).collect(),
+            at: Timestamp::now(),
+        });
+    }
+
+    /// Tells that things were pruned.
+    pub(crate) fn prune_event(&self, kind: Kind, reclaimed_bytes: u64) {
+        let attributes = BTreeMap::from([("reclaimed".to_owned(), reclaimed_bytes.to_string())]);
+        let (action, id, at) = ("prune".to_owned(), String::new(), Timestamp::now());
+        self.events.tell(Event { kind, action, id, attributes, at });
+    }
 }
 
 /// Reads `seconds[.nanoseconds]`, or a time, or a duration back from now.
-fn moment(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
+pub(crate) fn moment(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
     let filter = shale_engine::images::filter::Filter::parse(&format!("until={text}"), now);
     match filter {
         Ok(shale_engine::images::filter::Filter::Until(moment)) => Ok(moment),

@@ -1,5 +1,7 @@
 //! Why a request was not fulfilled, as a status and Docker's text: the one place where statuses are chosen.
 
+mod containers;
+
 use std::error::Error;
 
 use http::StatusCode;
@@ -47,6 +49,11 @@ impl Failure {
     /// Nothing that the client could change.
     pub(crate) fn internal(error: &dyn Error) -> Failure {
         Failure::new(StatusCode::INTERNAL_SERVER_ERROR, chain(error))
+    }
+
+    /// As [`Failure::internal`], where there is no error but a text.
+    pub(crate) fn internal_text(message: impl Into<String>) -> Failure {
+        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, message)
     }
 
     fn of(status: StatusCode, error: &dyn Error) -> Failure {

@@ -5,6 +5,8 @@
 //! Not here: what a pull or a removal means; that is the engine's.
 
 mod answer;
+mod build;
+mod containers;
 mod daemon;
 mod events;
 mod failure;
@@ -16,6 +18,8 @@ mod request;
 mod route;
 mod serve;
 mod system;
+mod transfer;
+mod volumes;
 mod wire;
 
 pub use daemon::Identity;

@@ -1,4 +1,4 @@
-//! Containers, networks, volumes, plugins and swarms: there are none, but for the three networks of every machine.
+//! Networks, plugins and swarms: there are none, but for the three networks of every machine.
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -14,12 +14,9 @@ const NETWORKS: [(&str, &str); 3] = [("bridge", "bridge"), ("host", "host"), ("n
 /// Answers a route that is about such an object.
 pub(crate) fn answer(call: &Call, route: Route) -> Result<Answer, Failure> {
     match route {
-        Route::Containers | Route::Plugins => Ok(document(&json!([]))),
-        Route::ContainersPrune => Ok(document(&json!({ "ContainersDeleted": null, "SpaceReclaimed": 0 }))),
+        Route::Plugins => Ok(document(&json!([]))),
         Route::NetworksPrune => Ok(document(&json!({ "NetworksDeleted": null }))),
-        Route::VolumesPrune => Ok(document(&json!({ "VolumesDeleted": [], "SpaceReclaimed": 0 }))),
         Route::BuildPrune => Ok(document(&json!({ "CachesDeleted": null, "SpaceReclaimed": 0 }))),
-        Route::Volumes => Ok(document(&json!({ "Volumes": [], "Warnings": null }))),
         Route::Networks => networks(call),
         Route::Network(name) => {
             let found = NETWORKS.iter().find(|network| network.0 == name || id(network.0) == name);
@@ -32,21 +29,10 @@ pub(crate) fn answer(call: &Call, route: Route) -> Result<Answer, Failure> {
                 None => Err(Failure::missing(format!("network {name} not found"))),
             }
         }
-        // dockerd says what it could not do for this verb alone.
-        Route::Container(name) if call.path.ends_with("/kill") => {
-            Err(Failure::missing(format!("Cannot kill container: {name}: No such container: {name}")))
-        }
-        Route::Container(name) => Err(Failure::missing(format!("No such container: {name}"))),
-        Route::Commit => {
-            let name = call.query.text("container").unwrap_or_default();
-            Err(Failure::missing(format!("No such container: {name}")))
-        }
         Route::Swarm if call.path == "/swarm/leave" => {
             Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "This node is not part of a swarm"))
         }
-        Route::Volume(name) => Err(Failure::missing(format!("get {name}: no such volume"))),
         Route::Plugin(name) => Err(Failure::missing(format!("plugin {name:?} not found"))),
-        Route::Exec(name) => Err(Failure::missing(format!("No such exec instance: {name}"))),
         Route::Swarm => Err(Failure::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.",

@@ -1,5 +1,6 @@
 //! Credentials that come with a request.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -7,7 +8,7 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
 use shale_oci::Repository;
-use shale_registry_client::credentials::{Credential, Fixed, registry_key};
+use shale_registry_client::credentials::{Credential, Credentials, CredentialsError, Fixed, registry_key};
 use shale_registry_client::{Client, ClientError, ClientOptions, Secret};
 
 use crate::request::Call;
@@ -67,6 +68,41 @@ pub(crate) fn client(
             let credentials = Arc::new(Fixed { key, credential });
             Client::new(ClientOptions { credentials, ..anonymous.options().clone() })
         }
+    }
+}
+
+/// The header with which builds bring credentials for any number of registries.
+const BUILD_HEADER: &str = "x-registry-config";
+
+/// Returns a client with the credentials of a build's request, each of which goes to its own registry.
+pub(crate) fn client_of_build(call: &Call, anonymous: &Client) -> Result<Client, ClientError> {
+    let decoded = call.header(BUILD_HEADER).and_then(|text| {
+        let text = text.trim();
+        URL_SAFE.decode(text).or_else(|_| STANDARD.decode(text)).ok()
+    });
+    let configs: BTreeMap<String, AuthConfig> =
+        decoded.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+    let known: BTreeMap<String, Credential> = configs
+        .into_iter()
+        .filter_map(|(address, config)| {
+            let bare = address.strip_prefix("https://").or_else(|| address.strip_prefix("http://"));
+            let host = bare.unwrap_or(&address).split('/').next().unwrap_or_default();
+            Some((registry_key(host), config.credential()?))
+        })
+        .collect();
+    if known.is_empty() {
+        return Ok(anonymous.clone());
+    }
+    let credentials = Arc::new(Several(known));
+    Client::new(ClientOptions { credentials, ..anonymous.options().clone() })
+}
+
+/// Credentials of several registries.
+struct Several(BTreeMap<String, Credential>);
+
+impl Credentials for Several {
+    fn find(&self, key: &str) -> Result<Option<Credential>, CredentialsError> {
+        Ok(self.0.get(key).cloned())
     }
 }
 

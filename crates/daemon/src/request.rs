@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -24,15 +24,18 @@ pub(crate) struct Call {
     pub(crate) path: String,
     pub(crate) query: Query,
     pub(crate) headers: HeaderMap,
+    /// The connection itself, where the client asked for it.
+    pub(crate) upgrade: Option<hyper::upgrade::OnUpgrade>,
 }
 
 impl Call {
     /// Takes the head of a request apart.
-    pub(crate) fn parse(head: http::request::Parts) -> Result<Call, Failure> {
+    pub(crate) fn parse(mut head: http::request::Parts) -> Result<Call, Failure> {
         let (version, path) = split_version(head.uri.path())?;
         let path = percent_decode(path, false).ok_or_else(|| Failure::invalid("invalid URL escape"))?;
         let query = Query::parse(head.uri.query().unwrap_or_default())?;
-        Ok(Call { version, method: head.method, path, query, headers: head.headers })
+        let upgrade = head.extensions.remove().filter(|_| head.headers.contains_key(UPGRADE));
+        Ok(Call { version, method: head.method, path, query, headers: head.headers, upgrade })
     }
 
     /// Returns the header `name` as text; what is no text counts as missing.
@@ -150,6 +153,15 @@ impl Query {
     /// Returns a switch, or `default` where it is missing.
     pub(crate) fn is_on_or(&self, name: &str, default: bool) -> bool {
         if self.has(name) { self.is_on(name) } else { default }
+    }
+
+    /// Returns the whole number `name`; a missing or empty one is `None`. The refusal is in Go's words, as dockerd's.
+    pub(crate) fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, Failure> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        let number = text.parse();
+        number
+            .map(Some)
+            .map_err(|_| Failure::invalid(format!("strconv.Atoi: parsing {text:?}: invalid syntax")))
     }
 
     /// Parses `filters` in either of its forms: `{"k":{"v":true}}` or `{"k":["v"]}`.

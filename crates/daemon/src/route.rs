@@ -6,6 +6,7 @@ use http::Method;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Route {
     Ping,
+    OpenApi,
     Version,
     Info,
     DiskUsage,
@@ -24,27 +25,65 @@ pub(crate) enum Route {
     ImagesSearch,
     ImagesPrune,
     Distribution(String),
+    Build,
     BuildPrune,
-    /// A list of objects that there are none of.
     Containers,
+    ContainerCreate,
     ContainersPrune,
+    /// Something about one container.
+    Container(OfContainer, String),
+    /// Something about one exec.
+    Exec(OfExec, String),
     Networks,
     NetworksPrune,
-    Volumes,
-    VolumesPrune,
-    Plugins,
-    /// An object that there is none of, or that is always there.
-    Container(String),
     Network(String),
+    Volumes,
+    VolumeCreate,
+    VolumesPrune,
     Volume(String),
+    VolumeRemove(String),
+    Plugins,
     Plugin(String),
-    Exec(String),
-    /// Of a container, of which there is none.
     Commit,
     /// Swarm: nodes, services, secrets and the like.
     Swarm,
     /// Docker has it, Shale does not yet.
     NotServed(&'static str),
+}
+
+/// What is asked of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OfContainer {
+    Attach,
+    Changes,
+    Exec,
+    Export,
+    GetArchive,
+    Inspect,
+    Kill,
+    Logs,
+    Pause,
+    PutArchive,
+    Remove,
+    Rename,
+    Resize,
+    Restart,
+    Start,
+    StatArchive,
+    Stats,
+    Stop,
+    Top,
+    Unpause,
+    Update,
+    Wait,
+}
+
+/// What is asked of an exec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OfExec {
+    Inspect,
+    Resize,
+    Start,
 }
 
 impl Route {
@@ -55,6 +94,7 @@ impl Route {
         let is_delete = *method == Method::DELETE;
         match (area, rest) {
             ("_ping", "") if is_get => Some(Route::Ping),
+            ("openapi.json", "") if is_get => Some(Route::OpenApi),
             ("version", "") if is_get => Some(Route::Version),
             ("info", "") if is_get => Some(Route::Info),
             ("system", "df") if is_get => Some(Route::DiskUsage),
@@ -62,23 +102,27 @@ impl Route {
             ("auth", "") if is_post => Some(Route::Auth),
             ("images", rest) => image(method, rest),
             ("distribution", rest) if is_get => named(rest, "/json").map(Route::Distribution),
-            ("build", "") if is_post => Some(Route::NotServed("building")),
+            ("build", "") if is_post => Some(Route::Build),
             ("build", "prune") if is_post => Some(Route::BuildPrune),
             ("commit", "") if is_post => Some(Route::Commit),
             ("session" | "grpc", "") if is_post => Some(Route::NotServed("BuildKit")),
-            ("containers", "json") if is_get => Some(Route::Containers),
-            ("containers", "prune") if is_post => Some(Route::ContainersPrune),
-            ("containers", "create") if is_post => Some(Route::NotServed("running containers")),
-            ("containers", rest) => first(rest).map(Route::Container),
-            ("exec", rest) => first(rest).map(Route::Exec),
+            ("containers", rest) => container(method, rest),
+            ("exec", rest) => exec(method, rest),
             ("networks", "") if is_get => Some(Route::Networks),
             ("networks", "prune") if is_post => Some(Route::NetworksPrune),
             ("networks", "create") if is_post => Some(Route::NotServed("creating networks")),
-            ("networks", rest) if is_get || is_delete || is_post => first(rest).map(Route::Network),
+            ("networks", rest) if is_post && rest.ends_with("/connect") => {
+                Some(Route::NotServed("connecting containers to networks"))
+            }
+            ("networks", rest) if is_post && rest.ends_with("/disconnect") => {
+                Some(Route::NotServed("disconnecting containers from networks"))
+            }
+            ("networks", rest) if is_get || is_delete => first(rest).map(Route::Network),
             ("volumes", "") if is_get => Some(Route::Volumes),
             ("volumes", "prune") if is_post => Some(Route::VolumesPrune),
-            ("volumes", "create") if is_post => Some(Route::NotServed("creating volumes")),
-            ("volumes", rest) if is_get || is_delete => first(rest).map(Route::Volume),
+            ("volumes", "create") if is_post => Some(Route::VolumeCreate),
+            ("volumes", rest) if is_get => first(rest).map(Route::Volume),
+            ("volumes", rest) if is_delete => first(rest).map(Route::VolumeRemove),
             ("plugins", "") if is_get => Some(Route::Plugins),
             ("plugins", rest) => named(rest, "/json").or_else(|| first(rest)).map(Route::Plugin),
             ("swarm" | "nodes" | "services" | "tasks" | "secrets" | "configs", _) => Some(Route::Swarm),
@@ -111,6 +155,60 @@ fn image(method: &Method, rest: &str) -> Option<Route> {
     }
 }
 
+fn container(method: &Method, rest: &str) -> Option<Route> {
+    use OfContainer as Of;
+    let verbs: &[(&str, Of)] = match *method {
+        Method::GET | Method::HEAD if rest == "json" => return Some(Route::Containers),
+        Method::HEAD => &[("/archive", Of::StatArchive)],
+        Method::GET => &[
+            ("/json", Of::Inspect),
+            ("/logs", Of::Logs),
+            ("/top", Of::Top),
+            ("/stats", Of::Stats),
+            ("/changes", Of::Changes),
+            ("/export", Of::Export),
+            ("/archive", Of::GetArchive),
+        ],
+        Method::PUT => &[("/archive", Of::PutArchive)],
+        Method::POST if rest == "create" => return Some(Route::ContainerCreate),
+        Method::POST if rest == "prune" => return Some(Route::ContainersPrune),
+        Method::POST => &[
+            ("/start", Of::Start),
+            ("/stop", Of::Stop),
+            ("/restart", Of::Restart),
+            ("/kill", Of::Kill),
+            ("/pause", Of::Pause),
+            ("/unpause", Of::Unpause),
+            ("/wait", Of::Wait),
+            ("/attach", Of::Attach),
+            ("/resize", Of::Resize),
+            ("/rename", Of::Rename),
+            ("/update", Of::Update),
+            ("/exec", Of::Exec),
+        ],
+        Method::DELETE => {
+            return (!rest.is_empty()).then(|| Route::Container(Of::Remove, bare(rest)));
+        }
+        _ => return None,
+    };
+    verbs.iter().find_map(|(verb, of)| Some(Route::Container(*of, bare(&named(rest, verb)?))))
+}
+
+/// Names of containers may come with the slash that documents show before them.
+fn bare(name: &str) -> String {
+    name.strip_prefix('/').unwrap_or(name).to_owned()
+}
+
+fn exec(method: &Method, rest: &str) -> Option<Route> {
+    let (verb, of) = match *method {
+        Method::GET => ("/json", OfExec::Inspect),
+        Method::POST if rest.ends_with("/resize") => ("/resize", OfExec::Resize),
+        Method::POST => ("/start", OfExec::Start),
+        _ => return None,
+    };
+    named(rest, verb).map(|id| Route::Exec(of, id))
+}
+
 /// Returns what stands before `verb`, if it is anything.
 fn named(rest: &str, verb: &str) -> Option<String> {
     rest.strip_suffix(verb).filter(|name| !name.is_empty()).map(str::to_owned)
@@ -139,6 +237,37 @@ mod tests {
         check(Method::POST, "/images/r/x/push", Some(Route::ImagePush(name("r/x"))));
         check(Method::DELETE, "/images/r/x@sha256:00", Some(Route::ImageRemove(name("r/x@sha256:00"))));
         check(Method::GET, "/distribution/r/x:1/json", Some(Route::Distribution(name("r/x:1"))));
+        check(Method::GET, "/containers/json", Some(Route::Containers));
+        check(
+            Method::GET,
+            "/containers/json/json",
+            Some(Route::Container(OfContainer::Inspect, name("json"))),
+        );
+        check(
+            Method::HEAD,
+            "/containers/c/archive",
+            Some(Route::Container(OfContainer::StatArchive, name("c"))),
+        );
+        check(Method::DELETE, "/containers//c", Some(Route::Container(OfContainer::Remove, name("c"))));
+        check(Method::POST, "/exec/1/start", Some(Route::Exec(OfExec::Start, name("1"))));
+    }
+
+    #[test]
+    fn the_document_tells_of_routes_that_are_served() {
+        let document: serde_json::Value = serde_json::from_str(crate::daemon::OPEN_API).unwrap();
+        let paths = document["paths"].as_object().unwrap();
+        for (path, methods) in paths {
+            for method in methods.as_object().unwrap().keys() {
+                let method: Method = method.to_uppercase().parse().unwrap();
+                let path = path.replace("{name}", "x").replace("{id}", "x");
+                let route = Route::find(&method, &path);
+                assert!(
+                    !matches!(route, None | Some(Route::NotServed(_) | Route::Swarm)),
+                    "{method} {path}: {route:?}"
+                );
+            }
+        }
+        assert!(paths.len() > 50, "{} paths", paths.len());
     }
 
     #[test]

@@ -15,7 +15,9 @@ use shale_registry_client::{Client, ClientError, ClientOptions};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
-use crate::daemon::{Daemon, Identity};
+use crate::containers::exec::Execs;
+use crate::containers::lives::Lives;
+use crate::daemon::{Daemon, Identity, Stopping};
 use crate::events::Events;
 use crate::wire::listen::{self, Host, Listener, Socket, SocketAccess};
 use crate::wire::tls::{self, TlsError, TlsFiles};
@@ -34,6 +36,8 @@ pub struct Config {
     pub registries: ClientOptions,
     /// What the daemon says it is.
     pub identity: Identity,
+    /// The program to start as guard of a build's containers; see `shale_build::supervise_main`.
+    pub supervisor: Option<shale_build::Supervisor>,
     /// How much it takes.
     pub limits: Limits,
 }
@@ -102,6 +106,7 @@ pub struct Server {
     listeners: Vec<Listener>,
     tls: Option<TlsAcceptor>,
     limits: Limits,
+    stop: watch::Sender<bool>,
 }
 
 impl Server {
@@ -143,9 +148,19 @@ impl Server {
             ..config.registries
         };
         let registries = Client::new(anonymous)?;
-        let daemon =
-            Daemon { engine, registries, events: Events::new(), identity: Arc::new(config.identity) };
-        Ok(Server { daemon, listeners, tls, limits: config.limits })
+        let (stop, stopping) = watch::channel(false);
+        let daemon = Daemon {
+            engine,
+            registries,
+            events: Events::new(),
+            identity: Arc::new(config.identity),
+            lives: Lives::default(),
+            execs: Execs::default(),
+            stopping: Stopping(stopping),
+            supervisor: config.supervisor,
+            slot: None,
+        };
+        Ok(Server { daemon, listeners, tls, limits: config.limits, stop })
     }
 
     /// Returns the TCP address, where there is one.
@@ -155,7 +170,7 @@ impl Server {
 
     /// Answers requests until `shutdown` resolves, then lets those that run end, for a while, and returns.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let (stop, stopping) = watch::channel(false);
+        self.daemon.watch_running().await;
         let slots = Arc::new(Semaphore::new(self.limits.connections_max));
         let mut tasks = tokio::task::JoinSet::new();
         for listener in self.listeners {
@@ -164,14 +179,13 @@ impl Server {
                 tls: self.tls.clone(),
                 slots: Arc::clone(&slots),
                 limits: self.limits,
-                stopping: stopping.clone(),
             };
             tasks.spawn(accepting.run(listener));
         }
         shutdown.await;
         // Dropping the listeners removes their sockets from the file system.
         tasks.shutdown().await;
-        let _ = stop.send(true);
+        let _ = self.stop.send(true);
         let all = u32::try_from(self.limits.connections_max).unwrap_or(u32::MAX);
         if tokio::time::timeout(self.limits.drain_timeout, slots.acquire_many(all)).await.is_err() {
             let seconds = self.limits.drain_timeout.as_secs();
@@ -195,7 +209,6 @@ struct Accepting {
     tls: Option<TlsAcceptor>,
     slots: Arc<Semaphore>,
     limits: Limits,
-    stopping: watch::Receiver<bool>,
 }
 
 impl Accepting {
@@ -215,30 +228,30 @@ impl Accepting {
     }
 
     fn start(&self, socket: Socket, slot: OwnedSemaphorePermit) {
-        let (daemon, limits, tls) = (self.daemon.clone(), self.limits, self.tls.clone());
-        let stopping = self.stopping.clone();
+        let (mut daemon, limits, tls) = (self.daemon.clone(), self.limits, self.tls.clone());
+        daemon.slot = Some(Arc::new(slot));
         tokio::spawn(async move {
             match (socket, tls) {
-                (Socket::Unix(socket), _) => serve(daemon, limits, stopping, socket).await,
-                (Socket::Tcp(socket), None) => serve(daemon, limits, stopping, socket).await,
+                (Socket::Unix(socket), _) => serve(daemon, limits, socket).await,
+                (Socket::Tcp(socket), None) => serve(daemon, limits, socket).await,
                 (Socket::Tcp(socket), Some(tls)) => {
                     match tokio::time::timeout(limits.header_timeout, tls.accept(socket)).await {
-                        Ok(Ok(stream)) => serve(daemon, limits, stopping, stream).await,
+                        Ok(Ok(stream)) => serve(daemon, limits, stream).await,
                         Ok(Err(error)) => tracing::info!("a TLS handshake ended: {error}"),
                         Err(_) => {}
                     }
                 }
             }
-            drop(slot);
         });
     }
 }
 
 /// Answers the requests of one connection, one after another.
-async fn serve<S>(daemon: Daemon, limits: Limits, mut stopping: watch::Receiver<bool>, stream: S)
+async fn serve<S>(daemon: Daemon, limits: Limits, stream: S)
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
+    let stopping = daemon.stopping.clone();
     let service = service_fn(move |request| {
         let daemon = daemon.clone();
         async move { Ok::<_, Infallible>(daemon.answer(request).await) }
@@ -254,7 +267,7 @@ where
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => ended,
-        () = stopped(&mut stopping) => {
+        () = stopping.wait() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -262,8 +275,4 @@ where
     if let Err(error) = ended {
         tracing::debug!("a connection ended: {error}");
     }
-}
-
-async fn stopped(stopping: &mut watch::Receiver<bool>) {
-    let _ = stopping.wait_for(|stopping| *stopping).await;
 }

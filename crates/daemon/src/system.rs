@@ -5,15 +5,19 @@ use std::path::Path;
 use http::StatusCode;
 use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
+use shale_engine::containers::Status;
+use shale_engine::volumes::Volume;
 use shale_engine_api::ApiVersion;
 use shale_registry_client::credentials::registry_key;
 use shale_registry_client::{ClientOptions, InsecureRegistry, LoginError, Origin, Secret};
 
 use crate::answer::{Answer, document};
+use crate::containers::list;
 use crate::daemon::{Daemon, Identity};
 use crate::failure::Failure;
 use crate::registry_auth::AuthConfig;
 use crate::request::Call;
+use crate::volumes;
 
 /// Answers `GET /version`.
 pub(crate) fn version(identity: &Identity) -> Answer {
@@ -49,19 +53,24 @@ pub(crate) fn version(identity: &Identity) -> Answer {
 
 /// Answers `GET /info`.
 pub(crate) async fn info(daemon: &Daemon) -> Result<Answer, Failure> {
-    let images = daemon
+    let (images, containers) = daemon
         .blocking(|engine| {
             let images = engine.store().images().map_err(|error| Failure::internal(&error))?;
-            Ok::<_, Failure>(images.iter().filter(|stored| stored.image.is_ok()).count())
+            let records = engine.container_records().map_err(|error| Failure::internal(&error))?;
+            let images = images.iter().filter(|stored| stored.image.is_ok()).count();
+            let statuses: Vec<Status> = records.iter().map(|record| record.status()).collect();
+            Ok::<_, Failure>((images, statuses))
         })
         .await?;
+    let count = |status: Status| containers.iter().filter(|found| **found == status).count();
+    let (running, paused) = (count(Status::Running), count(Status::Paused));
     let root = daemon.engine.store().root();
     let mut described = json!({
         "ID": shale_oci::Digest::sha256(root.to_string_lossy().as_bytes()).hex(),
-        "Containers": 0,
-        "ContainersRunning": 0,
-        "ContainersPaused": 0,
-        "ContainersStopped": 0,
+        "Containers": containers.len(),
+        "ContainersRunning": running,
+        "ContainersPaused": paused,
+        "ContainersStopped": containers.len() - running - paused,
         "Images": images,
     });
     let more = [store(root), abilities(), machine(daemon)];
@@ -187,10 +196,23 @@ pub(crate) async fn disk_usage(daemon: &Daemon, call: &Call) -> Result<Answer, F
         answer["Images"] = images.collect();
     }
     if is_wanted("container") {
-        answer["Containers"] = json!([]);
+        let version = call.version;
+        let rows = daemon.blocking(move |engine| -> Result<Vec<Value>, Failure> {
+            let records = engine.container_records().map_err(|error| Failure::internal(&error))?;
+            records.iter().map(|record| list::row(engine, record, true, version)).collect()
+        });
+        answer["Containers"] = json!(rows.await?);
     }
     if is_wanted("volume") {
-        answer["Volumes"] = json!([]);
+        let rows = daemon.blocking(|engine| -> Result<Vec<Value>, Failure> {
+            let row = |volume: &Volume| {
+                let mut row = volumes::described(volume);
+                row["UsageData"] = json!({ "RefCount": volume.users.len(), "Size": volume.size_bytes() });
+                row
+            };
+            Ok(engine.volumes()?.iter().map(row).collect())
+        });
+        answer["Volumes"] = json!(rows.await?);
     }
     if is_wanted("build-cache") {
         answer["BuildCache"] = if call.version < ApiVersion::one(42) { Value::Null } else { json!([]) };

@@ -31,5 +31,6 @@ mod view;
 mod volumes;
 pub mod wait;
 
-pub use record::{Record, Status};
+pub use record::{MountedVolume, Record, Status};
 pub use settings::HostConfig;
+pub(crate) use volumes::random_id;

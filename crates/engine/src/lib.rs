@@ -18,6 +18,7 @@ pub mod progress;
 pub mod pull;
 pub mod push;
 pub mod remote;
+pub mod volumes;
 
 pub use engine::{Engine, Privileges};
 pub use shale_store::{Access, ContainerState, OpenError};

@@ -251,7 +251,7 @@ pub enum OptionsError {
 }
 
 /// The keys of `daemon.json` that matter here. Those below `shale` are our own; dockerd does not know them, so they
-/// belong in a file of Shale's, not in dockerd's.
+/// belong in `/etc/shale/registries.json`, which has all of these keys and is read after dockerd's file.
 #[derive(Deserialize, Default)]
 struct DaemonFile {
     #[serde(rename = "registry-mirrors", default)]

@@ -22,6 +22,8 @@ pub const BUILD: &str = match option_env!("SHALE_BUILD") {
 
 const DATA_ROOT: &str = "/var/lib/shale";
 const DAEMON_FILE: &str = "/etc/docker/daemon.json";
+/// What dockerd does not know stands here: it refuses a `daemon.json` with a key of ours.
+const OWN_FILE: &str = "/etc/shale/registries.json";
 
 /// The global flags, and what follows from them and the environment.
 pub struct Context {
@@ -80,6 +82,7 @@ impl Context {
         let daemon_file = daemon_file.exists().then_some(daemon_file);
         let mut options =
             ClientOptions::from_environment(&self.config_dir(), daemon_file).map_err(anyhow::Error::from)?;
+        options.apply_daemon_file(Path::new(OWN_FILE)).map_err(anyhow::Error::from)?;
         options.user_agent = format!("shale/{}", env!("CARGO_PKG_VERSION"));
         options.observer = Arc::new(|event: &Event| {
             tracing::debug!(?event, "registry");

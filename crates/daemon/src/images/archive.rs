@@ -1,11 +1,10 @@
 //! `GET /images/get`, `POST /images/load` and `POST /images/create?fromSrc=…`.
 
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use http::StatusCode;
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use jiff::Zoned;
 use serde_json::json;
@@ -23,14 +22,7 @@ use crate::events::Action;
 use crate::failure::Failure;
 use crate::progress;
 use crate::request::Call;
-
-/// Size of the pieces in which an archive goes out.
-const PIECE_BYTES: usize = 128 << 10;
-/// Pieces that wait for a client, or for the disk.
-const PIECES_MAX: usize = 4;
-
-/// How much of a body is still read after it was refused.
-const UNWANTED_BYTES_MAX: usize = 1 << 30;
+use crate::transfer::{PIECE_BYTES, PIECES_MAX, Pieces, Received};
 
 /// Sends images as one archive. An unknown name is told before the first byte.
 pub(crate) async fn save(daemon: &Daemon, call: &Call, names: Vec<String>) -> Result<Answer, Failure> {
@@ -155,64 +147,4 @@ pub(crate) async fn import(daemon: &Daemon, call: &Call, body: Incoming) -> Resu
 /// Returns the platform of save and load, which they have since API 1.48.
 fn platform(call: &Call) -> Result<Option<Platform>, Failure> {
     if call.version < ApiVersion::one(48) { Ok(None) } else { call.query.json_platform("platform") }
-}
-
-/// Hands what is written to an answer, piece by piece.
-struct Pieces(mpsc::Sender<io::Result<Bytes>>);
-
-impl Write for Pieces {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let piece = Ok(Bytes::copy_from_slice(bytes));
-        self.0.blocking_send(piece).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// The body of a request, to be read by blocking code.
-struct Received {
-    pieces: mpsc::Receiver<io::Result<Bytes>>,
-    piece: Bytes,
-}
-
-impl Received {
-    fn of(mut body: Incoming) -> Received {
-        let (sender, pieces) = mpsc::channel(PIECES_MAX);
-        tokio::spawn(async move {
-            let mut unwanted_bytes = 0;
-            while let Some(frame) = body.frame().await {
-                let piece = match frame {
-                    Ok(frame) => frame.into_data().map_err(drop).ok().map(Ok),
-                    Err(error) => Some(Err(io::Error::other(error))),
-                };
-                let Some(piece) = piece else { continue };
-                let (is_end, length) = (piece.is_err(), piece.as_ref().map_or(0, Bytes::len));
-                // Nobody reads any more. The client still writes, and would not see the answer if that failed.
-                if sender.send(piece).await.is_err() {
-                    unwanted_bytes += length;
-                }
-                if is_end || unwanted_bytes > UNWANTED_BYTES_MAX {
-                    return;
-                }
-            }
-        });
-        Received { pieces, piece: Bytes::new() }
-    }
-}
-
-impl Read for Received {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        while self.piece.is_empty() {
-            match self.pieces.blocking_recv() {
-                Some(piece) => self.piece = piece?,
-                None => return Ok(0),
-            }
-        }
-        let length = bytes.len().min(self.piece.len());
-        self.piece.copy_to_slice(&mut bytes[..length]);
-        Ok(length)
-    }
 }

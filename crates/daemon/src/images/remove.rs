@@ -6,7 +6,7 @@ use shale_engine::images::remove::{Remove, Removed};
 use super::list::parse_filters;
 use crate::answer::{Answer, document};
 use crate::daemon::Daemon;
-use crate::events::Action;
+use crate::events::{Action, Kind};
 use crate::failure::Failure;
 use crate::request::Call;
 
@@ -28,7 +28,7 @@ pub(crate) async fn remove(daemon: &Daemon, call: &Call, name: String) -> Result
 pub(crate) async fn prune(daemon: &Daemon, call: &Call) -> Result<Answer, Failure> {
     let filters = parse_filters(&call.query.filters()?, &KNOWN)?;
     let pruned = daemon.blocking(move |engine| engine.prune_images(false, &filters)).await?;
-    daemon.prune_event(pruned.reclaimed_bytes);
+    daemon.prune_event(Kind::Image, pruned.reclaimed_bytes);
     let removed: Vec<Value> = pruned.removed.iter().map(item).collect();
     let removed = if removed.is_empty() { Value::Null } else { Value::Array(removed) };
     Ok(document(&json!({ "ImagesDeleted": removed, "SpaceReclaimed": pruned.reclaimed_bytes })))

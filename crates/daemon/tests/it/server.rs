@@ -34,6 +34,7 @@ pub fn config(hosts: Vec<Host>) -> Config {
         plain_loopback: false,
         registries: ClientOptions::default(),
         identity: Identity { version: "1.2.3".to_owned(), commit: "abc".to_owned() },
+        supervisor: None,
         limits: Limits::default(),
     }
 }

@@ -65,6 +65,11 @@ pub struct PlannedExec {
     pub spec: ExecSpec,
 }
 
+/// Returns an ID for a process that is described before it is started.
+pub fn new_exec_id() -> String {
+    super::volumes::random_id()
+}
+
 impl Engine {
     /// Works out what the runtime is told; [`Container::exec`] then starts it.
     ///

@@ -20,6 +20,17 @@ pub struct Record {
     pub host_config: HostConfig,
 }
 
+/// A volume in a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountedVolume {
+    /// The volume.
+    pub name: String,
+    /// Where the container sees it.
+    pub destination: String,
+    /// Whether the container may write to it.
+    pub is_writable: bool,
+}
+
 /// Where a container is in its life, in Docker's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -165,6 +176,17 @@ impl Record {
         self.mount_points()
             .filter_map(|point| text(point, "Name").or_else(|| text(point, "Source")))
             .collect()
+    }
+
+    /// Returns the volumes that it mounts.
+    pub fn volumes(&self) -> impl Iterator<Item = MountedVolume> {
+        self.mount_points().filter(|point| point["Type"] == "volume").filter_map(|point| {
+            Some(MountedVolume {
+                name: point["Name"].as_str()?.to_owned(),
+                destination: point["Destination"].as_str()?.to_owned(),
+                is_writable: point["RW"] != false,
+            })
+        })
     }
 
     /// Returns its network's name.

@@ -165,7 +165,7 @@ impl Engine {
         }))
     }
 
-    fn make_volume(&self, name: &str) -> io::Result<PathBuf> {
+    pub(crate) fn make_volume(&self, name: &str) -> io::Result<PathBuf> {
         let directory = |path: &Path, mode: u32| match fs::DirBuilder::new().mode(mode).create(path) {
             Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(mode)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -245,7 +245,7 @@ fn check_target(target: &str) -> Result<String, VolumeError> {
     if parts.is_empty() { Err(VolumeError::Root) } else { Ok(format!("/{}", parts.join("/"))) }
 }
 
-pub(super) fn random_id() -> String {
+pub(crate) fn random_id() -> String {
     let mut random = [0; 32];
     getrandom::fill(&mut random).expect("Linux gives random bytes to every process once it has booted");
     hex::encode(random)

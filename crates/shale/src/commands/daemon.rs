@@ -66,6 +66,10 @@ fn config(context: &Context, daemon: &Daemon) -> Result<Config, Failure> {
         plain_loopback: daemon.plain_loopback,
         registries: context.client_options()?,
         identity: Identity { version: env!("CARGO_PKG_VERSION").to_owned(), commit: BUILD.to_owned() },
+        supervisor: Some(shale_build::Supervisor {
+            program: "/proc/self/exe".into(),
+            args: vec![super::SUPERVISE.into()],
+        }),
         limits: Limits::default(),
     })
 }

@@ -37,7 +37,19 @@ const EDGES: [(&str, &[&str]); 16] = [
             "shale-engine-api",
         ],
     ),
-    ("shale-daemon", &["shale-engine", "shale-engine-api", "shale-oci", "shale-registry-client"]),
+    (
+        "shale-daemon",
+        &[
+            "shale-build",
+            "shale-dockerfile",
+            "shale-engine",
+            "shale-engine-api",
+            "shale-oci",
+            "shale-registry-client",
+            "shale-rootfs",
+            "shale-runtime",
+        ],
+    ),
     (
         "shale",
         &[
