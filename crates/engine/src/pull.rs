@@ -3,9 +3,9 @@
 pub mod layer;
 pub mod plan;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use shale_oci::{ChainId, Descriptor, DiffId, Digest, ImageConfig, ImageId, Platform, Reference, Repository};
 use shale_registry_client::{BlobError, Client, Event, Source};
@@ -14,7 +14,7 @@ use shale_store::{
     BlobClaim, ClaimError, DiskError, DistributionError, FinishedLayer, HeldLayers, HoldError, ImageError,
     Name, PublishError, PutImage, PutImageError, ReferenceChange, ReferencesError, V2Metadata,
 };
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::Engine;
@@ -256,7 +256,6 @@ struct Fetch {
     repository: Repository,
     source: Source,
     progress: Arc<dyn Progress>,
-    turns: Arc<Semaphore>,
     /// Set by the first layer that finds no room: no partial download stays.
     is_disk_full: Arc<AtomicBool>,
 }
@@ -288,7 +287,6 @@ impl Fetch {
             repository: repository.clone(),
             source: source.clone(),
             progress: Arc::clone(progress),
-            turns: Arc::new(Semaphore::new(DOWNLOADS_MAX)),
             is_disk_full: Arc::new(AtomicBool::new(false)),
         }
     }
@@ -300,20 +298,30 @@ impl Fetch {
         missing: &[PlannedLayer],
         claims: BTreeMap<Digest, BlobClaim>,
     ) -> Result<shale_store::PublishedLayers, PullError> {
+        // The lowest layer comes first: it is the largest most of the time, and each part of the image stands on it.
+        let waiting = Arc::new(Mutex::new(VecDeque::from(blobs(missing, claims))));
         let mut downloads = JoinSet::new();
-        for blob in blobs(missing, claims) {
-            let fetch = self.clone();
-            downloads.spawn(async move { fetch.blob(blob).await });
+        for _ in 0..DOWNLOADS_MAX.min(missing.len()) {
+            let (fetch, waiting) = (self.clone(), Arc::clone(&waiting));
+            downloads.spawn(async move {
+                let next = || waiting.lock().expect("nobody panics with the lock").pop_front();
+                let mut fetched = Vec::new();
+                while let Some(blob) = next() {
+                    fetched.push(fetch.blob(blob).await?);
+                }
+                Ok::<_, PullError>(fetched)
+            });
         }
         let mut finished: Vec<Option<FinishedLayer>> = missing.iter().map(|_| None).collect();
         let mut claims = Vec::new();
         while let Some(joined) = downloads.join_next().await {
             // The first failure drops the set: the other downloads stop, their layers go, their blobs stay for resuming.
-            let fetched = joined.expect("a download does not panic")?;
-            for (index, layer) in fetched.layers {
-                finished[index] = Some(layer);
+            for blob in joined.expect("a download does not panic")? {
+                for (index, layer) in blob.layers {
+                    finished[index] = Some(layer);
+                }
+                claims.push(blob.claim);
             }
-            claims.push(fetched.claim);
         }
         let finished =
             finished.into_iter().map(|layer| layer.expect("each layer is the place of one blob")).collect();
@@ -327,7 +335,6 @@ impl Fetch {
     }
 
     async fn blob(&self, blob: Blob) -> Result<FetchedBlob, PullError> {
-        let _turn = self.turns.acquire().await.expect("the semaphore is never closed");
         let Blob { descriptor, mut claim, places } = blob;
         let mut layers = Vec::with_capacity(places.len());
         for (index, diff_id) in places {
