@@ -24,17 +24,19 @@ Usage:  cargo xtask bench [--rounds N] [--cases LIST] [--peers LIST]
 
 Options:
   --rounds N     How often each measurement is made; the median counts (default 5)
-  --cases LIST   Of a,b,c,d,push-a,push-b,save,load,look,floor (default all)
+  --cases LIST   Of a,b,c,d,durable,push-a,push-b,save,load,look,floor (default all)
                    a  pull of Debian with Python-like content, one layer of 300 MB in 15,000 files
                    b  the same content in 8 layers
                    c  pull of one layer of 1 GB in 10 files
                    d  pull of a new tag of b, 7 of 8 layers are there
+                   durable  a, and a when nothing is synced: the price of surviving a power cut
                    look  images with 200 images, inspect
                    floor  inflate, two SHA-256, CRC-64 and one write of the blobs of a and c
   --peers LIST   Of shale,docker,podman,skopeo (default all)
 ";
 
-const CASES: [&str; 10] = ["a", "b", "c", "d", "push-a", "push-b", "save", "load", "look", "floor"];
+const CASES: [&str; 11] =
+    ["a", "b", "c", "d", "durable", "push-a", "push-b", "save", "load", "look", "floor"];
 
 /// What the command line asks for.
 struct Wanted {
@@ -53,11 +55,12 @@ fn main() -> Result<()> {
     let registry = DockerRegistry::on_storage(&scratch.folder("r"), &storage, Access::ReadOnly);
     let mut peers = Vec::new();
     for name in &wanted.peers {
-        peers.push(Peer::start(name, &scratch)?);
+        peers.push(Peer::new(name, &scratch)?);
     }
     for case in &wanted.cases {
         let table = match case.as_str() {
             "floor" => floor::measure(&storage, &scratch, wanted.rounds)?,
+            "durable" => durability(&mut peers, &registry, wanted.rounds)?,
             "look" => look(&mut peers, &scratch, wanted.rounds)?,
             case => interleaved(case, &mut peers, &scratch, &registry, wanted.rounds)?,
         };
@@ -108,6 +111,21 @@ fn interleaved(
     for (name, costs) in costs {
         table.add(name, measure::median(costs));
     }
+    Ok(table)
+}
+
+/// The same pull with and without syncing, by turns.
+fn durability(peers: &mut [Peer], registry: &DockerRegistry, rounds: usize) -> Result<Table> {
+    let mut costs: BTreeMap<&'static str, Vec<Cost>> = BTreeMap::new();
+    for shale in peers.iter_mut().filter(|peer| peer.name() == "shale") {
+        for _ in 0..rounds {
+            for (row, cost) in shale.durability(registry, "a")? {
+                costs.entry(row).or_default().push(cost);
+            }
+        }
+    }
+    let mut table = Table::new("durable");
+    costs.into_iter().for_each(|(row, costs)| table.add(row, measure::median(costs)));
     Ok(table)
 }
 

@@ -5,56 +5,63 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use shale_tests::disk::Disk;
 use shale_tests::peer::{Access, DockerRegistry, Dockerd, Options, Shale};
-use shale_tests::program::{require, run};
+use shale_tests::program::require;
 use shale_tests::scratch::{Scratch, unmount_below};
 
 use crate::measure::{self, Cost, median};
 
-/// A program with a store of its own.
-pub enum Peer {
+/// Name of the file that holds a peer's file system.
+const DISK: &str = "disk";
+
+/// A program with a store of its own, on a file system of its own.
+///
+/// The file system is made anew for each measurement: where thousands of files were deleted within the last minutes, ext4
+/// looks at each of their inodes again before it makes a new file, and that would be most of what is measured.
+pub struct Peer {
+    kind: Kind,
+    directory: PathBuf,
+    disk: Option<Disk>,
+}
+
+enum Kind {
     /// The program of this project.
-    Shale { shale: Shale },
-    /// A daemon that runs all the time, and its command.
-    Docker { daemon: Box<Dockerd> },
+    Shale,
+    /// A daemon and its command; the daemon is started on each new file system and is not measured while it starts.
+    Docker(Option<Box<Dockerd>>),
     /// podman with its own root.
-    Podman { directory: PathBuf },
+    Podman,
     /// skopeo, which copies into a containers-storage.
-    Skopeo { directory: PathBuf },
+    Skopeo,
 }
 
 impl Peer {
     /// Prepares the peer called `name`.
-    pub fn start(name: &str, scratch: &Scratch) -> Result<Self> {
-        let directory = scratch.folder(name);
-        Ok(match name {
-            "shale" => Self::Shale { shale: Shale::new(&directory) },
-            "docker" => Self::Docker {
-                daemon: Box::new(Dockerd::start(
-                    &directory,
-                    &scratch.folder("docker-root"),
-                    &Options::default(),
-                )),
-            },
-            "podman" => Self::Podman { directory },
-            "skopeo" => Self::Skopeo { directory },
+    pub fn new(name: &str, scratch: &Scratch) -> Result<Self> {
+        let kind = match name {
+            "shale" => Kind::Shale,
+            "docker" => Kind::Docker(None),
+            "podman" => Kind::Podman,
+            "skopeo" => Kind::Skopeo,
             other => bail!("there is no peer {other}"),
-        })
+        };
+        Ok(Self { kind, directory: scratch.folder(name), disk: None })
     }
 
     /// What the tables call it.
     pub fn name(&self) -> &'static str {
-        match self {
-            Self::Shale { .. } => "shale",
-            Self::Docker { .. } => "docker",
-            Self::Podman { .. } => "podman",
-            Self::Skopeo { .. } => "skopeo",
+        match self.kind {
+            Kind::Shale => "shale",
+            Kind::Docker(_) => "docker",
+            Kind::Podman => "podman",
+            Kind::Skopeo => "skopeo",
         }
     }
 
     /// Whether the peer can do what `case` asks: skopeo has no commands on a store.
     pub fn takes_part(&self, case: &str) -> bool {
-        !matches!(self, Self::Skopeo { .. }) || ["a", "b", "c", "d"].contains(&case)
+        !matches!(self.kind, Kind::Skopeo) || ["a", "b", "c", "d"].contains(&case)
     }
 
     /// Measures one case from an empty store.
@@ -66,7 +73,7 @@ impl Peer {
         registry: &DockerRegistry,
     ) -> Result<Cost> {
         let reference = |name: &str| format!("{}/bench/{name}:1", registry.host());
-        self.empty()?;
+        self.renew()?;
         match case {
             "d" => {
                 self.cost(self.pull(&reference("b")))?;
@@ -96,7 +103,7 @@ impl Peer {
                 let cost = if case == "save" {
                     saved
                 } else {
-                    self.empty()?;
+                    self.renew()?;
                     measure::settle();
                     self.cost(self.words(&["load", "-i", &tar_text]))?
                 };
@@ -109,7 +116,7 @@ impl Peer {
 
     /// Loads the images of `archive` and measures looking at them.
     pub fn look(&mut self, archive: &Path, runs: usize) -> Result<Vec<(String, Cost)>> {
-        self.empty()?;
+        self.renew()?;
         self.cost(self.words(&["load", "-i", archive.to_str().context("scratch paths are text")?]))?;
         let mut rows = Vec::new();
         for (what, words) in [("images", &["images"][..]), ("inspect", &["inspect", "many/image7:1"][..])] {
@@ -119,21 +126,41 @@ impl Peer {
         Ok(rows)
     }
 
+    /// What an image's pull costs, and what it costs when the kernel is not asked to make anything durable.
+    pub fn durability(&mut self, registry: &DockerRegistry, name: &str) -> Result<[(&'static str, Cost); 2]> {
+        let reference = format!("{}/bench/{name}:1", registry.host());
+        let rows = [("shale", None), ("shale-unsynced", Some("inject=sync,syncfs,fsync,fdatasync:retval=0"))];
+        let mut costs = Vec::new();
+        for (row, injection) in rows {
+            self.renew()?;
+            measure::settle();
+            let pull = self.pull(&reference);
+            let mut command = Command::new(require("strace", "strace"));
+            command.args(["-f", "--seccomp-bpf", "-qqq", "-o", "/dev/null"]);
+            command.args(["-e", "trace=sync,syncfs,fsync,fdatasync"]);
+            command.args(injection.iter().flat_map(|injection| ["-e", injection]));
+            command.arg(pull.get_program()).args(pull.get_args());
+            command.envs(pull.get_envs().filter_map(|(name, value)| Some((name, value?))));
+            costs.push((row, self.cost(command)?));
+        }
+        costs.try_into().map_err(|_| anyhow::anyhow!("there are two rows"))
+    }
+
     fn cost(&self, mut command: Command) -> Result<Cost> {
-        let daemon = match self {
-            Self::Docker { daemon } => Some(daemon.pid()),
+        let daemon = match &self.kind {
+            Kind::Docker(daemon) => daemon.as_ref().map(|daemon| daemon.pid()),
             _ => None,
         };
         measure::run(&mut command, daemon)
     }
 
     fn pull(&self, reference: &str) -> Command {
-        match self {
-            Self::Shale { .. } | Self::Docker { .. } => self.words(&["pull", "-q", reference]),
-            Self::Podman { .. } => self.words(&["pull", "-q", "--tls-verify=false", reference]),
-            Self::Skopeo { directory } => {
+        match self.kind {
+            Kind::Shale | Kind::Docker(_) => self.words(&["pull", "-q", reference]),
+            Kind::Podman => self.words(&["pull", "-q", "--tls-verify=false", reference]),
+            Kind::Skopeo => {
                 let mut command = Command::new(require("skopeo", "skopeo"));
-                let store = format!("overlay@{0}/root+{0}/run", directory.display());
+                let store = format!("overlay@{0}/root+{0}/run", self.place().display());
                 command.args(["copy", "--quiet", "--src-tls-verify=false", &format!("docker://{reference}")]);
                 command.arg(format!("containers-storage:[{store}]{reference}"));
                 command
@@ -142,36 +169,48 @@ impl Peer {
     }
 
     fn words(&self, words: &[&str]) -> Command {
-        match self {
-            Self::Shale { shale } => shale.command(words),
-            Self::Docker { daemon } => daemon.command(words),
-            Self::Podman { directory } | Self::Skopeo { directory } => {
+        match &self.kind {
+            Kind::Shale => Shale::on_root(&self.directory, &self.place().join("root")).command(words),
+            Kind::Docker(daemon) => daemon.as_ref().expect("renew starts it").command(words),
+            Kind::Podman | Kind::Skopeo => {
                 let mut command = Command::new(require("podman", "podman"));
-                command.arg("--root").arg(directory.join("root")).arg("--runroot").arg(directory.join("run"));
+                command.arg("--root").arg(self.place().join("root"));
+                command.arg("--runroot").arg(self.place().join("run"));
                 command.args(["--storage-driver", "overlay"]).args(words);
                 command
             }
         }
     }
 
-    fn empty(&self) -> Result<()> {
-        match self {
-            Self::Shale { shale } => remove(shale.data_root()),
-            Self::Docker { daemon } => {
-                let listed = daemon.docker(&["images", "-aq"]);
-                let mut ids: Vec<&str> = listed.lines().collect();
-                ids.sort_unstable();
-                ids.dedup();
-                if ids.is_empty() {
-                    return Ok(());
-                }
-                run(daemon.command(&["rmi", "-f"]).args(ids)).success();
-                Ok(())
-            }
-            Self::Podman { directory } | Self::Skopeo { directory } => {
-                remove(&directory.join("root"))?;
-                remove(&directory.join("run"))
-            }
+    fn place(&self) -> &Path {
+        self.disk.as_ref().expect("renew makes it").path()
+    }
+
+    /// Gives the peer an empty store on a file system that never held anything.
+    fn renew(&mut self) -> Result<()> {
+        if let Kind::Docker(daemon) = &mut self.kind {
+            *daemon = None;
+        }
+        if let Some(old) = self.disk.take() {
+            unmount_below(old.path());
+            drop(old);
+            fs::remove_file(self.directory.join(DISK))?;
+        }
+        let disk = Disk::make_ordinary(&self.directory, DISK, "8G");
+        if let Kind::Docker(daemon) = &mut self.kind {
+            let root = disk.path().join("root");
+            *daemon = Some(Box::new(Dockerd::start(&self.directory, &root, &Options::default())));
+        }
+        self.disk = Some(disk);
+        Ok(())
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        // The daemon uses the disk to its end.
+        if let Kind::Docker(daemon) = &mut self.kind {
+            *daemon = None;
         }
     }
 }
@@ -180,13 +219,5 @@ fn push_words<'a>(peer: &str, reference: &'a str) -> Vec<&'a str> {
     match peer {
         "podman" => vec!["push", "--tls-verify=false", reference],
         _ => vec!["push", reference],
-    }
-}
-
-fn remove(directory: &Path) -> Result<()> {
-    unmount_below(directory);
-    match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
-        _ => Ok(()),
     }
 }

@@ -15,26 +15,39 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Makes and mounts a file system of `size` (`24M`), with `options` for mkfs.
+    /// Makes and mounts a file system of `size` (`24M`), with `options` for mkfs. Nothing is written back by itself: the
+    /// journal is committed every ten minutes.
     #[track_caller]
     pub fn make(directory: &Path, name: &str, size: &str, options: &[&str]) -> Self {
+        Self::make_mounted(directory, name, size, options, "loop,commit=600")
+    }
+
+    /// The same with the mount options that a machine has, for measurements.
+    #[track_caller]
+    pub fn make_ordinary(directory: &Path, name: &str, size: &str) -> Self {
+        // All tables are written now, so that no background thread does it during the measurement.
+        let options = ["-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard"];
+        Self::make_mounted(directory, name, size, &options, "loop")
+    }
+
+    #[track_caller]
+    fn make_mounted(directory: &Path, name: &str, size: &str, options: &[&str], mount: &str) -> Self {
         let backing = directory.join(name);
         shell(directory, &format!("truncate -s {size} {name}"));
         let mkfs = require("mkfs.ext4", "e2fsprogs");
         run(Command::new(mkfs).args(["-q", "-F"]).args(options).arg(&backing)).success();
-        Self::mount(backing)
+        Self::mount(backing, mount)
     }
 
-    /// Mounts what `backing` holds. Nothing is written back by itself: the journal is committed every ten minutes.
     #[track_caller]
-    fn mount(backing: PathBuf) -> Self {
+    fn mount(backing: PathBuf, options: &str) -> Self {
         // One for each backing file, so that the end of the dead disk does not unmount its copy.
         let mut mount_point = backing.clone().into_os_string();
         mount_point.push(".mounted");
         let mount_point = PathBuf::from(mount_point);
         fs::create_dir_all(&mount_point).expect("the scratch directory is ours");
         let mut mount = Command::new(require("mount", "mount"));
-        run(mount.args(["-o", "loop,commit=600"]).arg(&backing).arg(&mount_point)).success();
+        run(mount.args(["-o", options]).arg(&backing).arg(&mount_point)).success();
         Self { backing, mount_point }
     }
 
@@ -59,7 +72,7 @@ fcntl.ioctl(fd, 0x8004587d, struct.pack('I', 2))
         let copy = self.backing.with_extension("after");
         let mut command = Command::new(require("cp", "coreutils"));
         run(command.arg("--sparse=always").arg(&self.backing).arg(&copy)).success();
-        Self::mount(copy)
+        Self::mount(copy, "loop,commit=600")
     }
 }
 
