@@ -12,6 +12,9 @@ use crate::durable::{self, DiskError};
 use crate::layers::{Index, LayerError};
 use crate::layout::Layout;
 
+/// Fewer images are read sooner than a thread is started.
+const IMAGES_A_THREAD: usize = 16;
+
 /// Why a prefix names no single image.
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
@@ -46,21 +49,24 @@ impl Store {
     /// # Errors
     /// [`DiskError`] when the directory cannot be listed.
     pub fn images(&self) -> Result<Vec<StoredImage>, DiskError> {
-        let mut index = Index::new(&self.layout);
         let with_metadata: HashSet<String> =
             durable::names(&self.layout.metadata_of_images())?.into_iter().collect();
-        let mut images = Vec::new();
-        for id in ids(&self.layout)? {
-            let has_metadata = with_metadata.contains(&id.hex());
-            match load(&self.layout, &mut index, id, Some(has_metadata)) {
-                Ok(Some(image)) => images.push(StoredImage { id, image: Ok(image) }),
-                // Deleted since the directory was listed.
-                Ok(None) => {}
-                // An image that is being deleted loses its config before its layers.
-                Err(_) if durable::metadata(&self.layout.content(id))?.is_none() => {}
-                Err(error) => images.push(StoredImage { id, image: Err(error) }),
+        let ids = ids(&self.layout)?;
+        // Small files by the thousand: reading them is all system calls, which processors do side by side.
+        let threads =
+            std::thread::available_parallelism().map_or(1, usize::from).min(ids.len() / IMAGES_A_THREAD);
+        let share = ids.len().div_ceil(threads.max(1)).max(1);
+        let load = |ids: &[ImageId]| load_all(&self.layout, ids, &with_metadata);
+        let mut images = std::thread::scope(|scope| {
+            let mut shares = ids.chunks(share);
+            let first = shares.next().unwrap_or_default();
+            let others: Vec<_> = shares.map(|ids| scope.spawn(move || load(ids))).collect();
+            let mut images = load(first)?;
+            for thread in others {
+                images.extend(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
             }
-        }
+            Ok::<_, DiskError>(images)
+        })?;
         images.sort_by_key(|stored| stored.id);
         Ok(images)
     }
@@ -165,6 +171,27 @@ pub(crate) fn parse_config(id: ImageId, config: &[u8]) -> Result<Vec<DiffId>, Im
         }
         _ => Ok(rootfs.diff_ids.unwrap_or_default()),
     }
+}
+
+/// Loads images, with what is wrong with them; those that were deleted since they were listed are left out.
+fn load_all(
+    layout: &Layout,
+    ids: &[ImageId],
+    with_metadata: &HashSet<String>,
+) -> Result<Vec<StoredImage>, DiskError> {
+    let mut index = Index::new(layout);
+    let mut images = Vec::with_capacity(ids.len());
+    for &id in ids {
+        let has_metadata = with_metadata.contains(&id.hex());
+        match load(layout, &mut index, id, Some(has_metadata)) {
+            Ok(Some(image)) => images.push(StoredImage { id, image: Ok(image) }),
+            Ok(None) => {}
+            // An image that is being deleted loses its config before its layers.
+            Err(_) if durable::metadata(&layout.content(id))?.is_none() => {}
+            Err(error) => images.push(StoredImage { id, image: Err(error) }),
+        }
+    }
+    Ok(images)
 }
 
 /// Loads an image; `has_metadata` saves looking for a directory that is known to be absent.
