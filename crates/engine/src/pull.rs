@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use shale_oci::{ChainId, Descriptor, DiffId, Digest, ImageConfig, ImageId, Platform, Reference, Repository};
 use shale_registry_client::{BlobError, Client, Event, Source};
-use shale_rootfs::{Limits, Unpack};
+use shale_rootfs::{Limits, Unpack, WriteBack};
 use shale_store::{
     BlobClaim, ClaimError, DiskError, DistributionError, FinishedLayer, HeldLayers, HoldError, ImageError,
     Name, PublishError, PutImage, PutImageError, ReferenceChange, ReferencesError, V2Metadata,
@@ -415,7 +415,8 @@ impl Fetch {
             }
         };
         let blob = ArrivingBlob::new(descriptor, claim, chunks, &on_read)?;
-        let options = Unpack { limits: Limits::for_blob(total), ..self.engine.privileges.unpack() };
+        let (limits, write_back) = (Limits::for_blob(total), WriteBack::Early);
+        let options = Unpack { limits, write_back, ..self.engine.privileges.unpack() };
         unpack_blob(&self.engine.store, blob, diff_id, &options)
     }
 

@@ -174,14 +174,30 @@ pub(crate) fn sync_dir(path: &Path) -> Result<()> {
         .map_err(|source| DiskError::new("sync", path, source))
 }
 
-/// Writes everything of the file systems that hold `paths` to the disk, each file system once.
-pub(crate) fn sync_filesystems(paths: &[&Path]) -> Result<()> {
-    let mut synced = Vec::new();
-    for path in paths {
+/// A directory of a file system that will be synced.
+///
+/// The kernel reports an error of writing to those who opened the file system before it happened, so this is opened before
+/// the first byte is written.
+#[derive(Debug)]
+pub(crate) struct SyncPoint {
+    path: PathBuf,
+    directory: File,
+}
+
+impl SyncPoint {
+    pub(crate) fn open(path: &Path) -> Result<SyncPoint> {
         let directory = File::open(path).map_err(|source| DiskError::new("open", path, source))?;
+        Ok(SyncPoint { path: path.to_owned(), directory })
+    }
+}
+
+/// Writes everything of the file systems that hold `points` to the disk, each file system once.
+pub(crate) fn sync_filesystems(points: &[&SyncPoint]) -> Result<()> {
+    let mut synced = Vec::new();
+    for SyncPoint { path, directory } in points {
         let device = directory.metadata().map_err(|source| DiskError::new("read", path, source))?.dev();
         if !synced.contains(&device) {
-            rustix::fs::syncfs(&directory).map_err(|source| DiskError::new("sync", path, source))?;
+            rustix::fs::syncfs(directory).map_err(|source| DiskError::new("sync", path, source))?;
             synced.push(device);
         }
     }

@@ -4,6 +4,7 @@ mod limits;
 mod place;
 mod seen;
 mod whiteout;
+mod write_back;
 
 use std::io::{self, Read, Write};
 use std::ops::ControlFlow;
@@ -21,6 +22,7 @@ use crate::tar_split::{Checksum, SplitWriter};
 pub use limits::Limits;
 use place::{Placed, Placer};
 use seen::SeenNames;
+pub use write_back::WriteBack;
 
 /// Content of an entry that has no file to keep it goes into tar-split; more than this is refused.
 const EMBEDDED_BYTES_MAX: u64 = 1 << 20;
@@ -97,6 +99,8 @@ pub struct Unpack<'a> {
     pub owner: Option<(u32, u32)>,
     /// What a layer may cost.
     pub limits: Limits,
+    /// Whether the files go to the disk while the next ones are unpacked.
+    pub write_back: WriteBack,
     /// Called after each half mebibyte with the tar bytes read so far; a break stops the work.
     pub progress: &'a dyn Fn(u64) -> ControlFlow<()>,
 }
@@ -111,6 +115,7 @@ impl Default for Unpack<'_> {
             replace: Replace::default(),
             owner: None,
             limits: Limits::default(),
+            write_back: WriteBack::default(),
             progress: &|_| ControlFlow::Continue(()),
         }
     }
@@ -228,6 +233,7 @@ pub fn unpack(
         reader: Reader::new(input),
         split: SplitWriter::new(tar_split),
         placer: Placer::new(root, options)?,
+        writer: write_back::Writer::new(options.write_back),
         seen: SeenNames::default(),
         cleaned: Vec::new(),
         expanded_bytes: 0,
@@ -248,6 +254,7 @@ struct Layer<'a> {
     reader: Reader<HashedInput<'a>>,
     split: SplitWriter<'a>,
     placer: Placer<'a>,
+    writer: write_back::Writer,
     seen: SeenNames,
     cleaned: Vec<u8>,
     expanded_bytes: u64,
@@ -307,6 +314,7 @@ impl Layer<'_> {
             Placed::File(file) => {
                 let content = self.content(entry, &file)?;
                 self.placer.finish_file(entry, &file)?;
+                self.writer.finish(file, entry.size_bytes);
                 self.split.file(&entry.name, content).map_err(UnpackError::TarSplit)
             }
             Placed::Done => {
@@ -371,10 +379,13 @@ impl Layer<'_> {
             return Ok(None);
         }
         let mut checksum = Checksum::new();
+        let (mut written, mut started) = (0, 0);
         while self.reader.payload_bytes() > 0 {
             let bytes = self.reader.payload(u64::MAX)?;
             checksum.update(bytes);
             write_all(file, bytes).map_err(failed)?;
+            written += bytes.len() as u64;
+            started = self.writer.piece(file, started, written);
         }
         Ok(Some((entry.size_bytes, checksum.finish())))
     }

@@ -7,7 +7,7 @@ use shale_oci::{Algorithm, ChainId, DiffId};
 use super::{FinishedLayer, Index, LAYERS_MAX, Layer, LayerError, check, read, remove};
 use crate::Store;
 use crate::distribution::{self, V2Metadata};
-use crate::durable::{self, Batch, DiskError};
+use crate::durable::{self, Batch, DiskError, SyncPoint};
 use crate::layout;
 use crate::lease::{Lease, Purpose};
 use crate::lock::AccessError;
@@ -210,12 +210,12 @@ impl Store {
             })
             .collect();
         let metadata = distribution::stage(&self.layout, &sources, distribution::Sync::Later)?;
-        let files: Vec<_> = finished.iter().map(|layer| layer.unpublished.directory()).collect();
-        let mut paths: Vec<&std::path::Path> = files.iter().map(|path| path.as_path()).collect();
-        if !paths.is_empty() {
-            let staging = self.layout.staging();
-            paths.push(&staging);
-            durable::sync_filesystems(&paths)?;
+        let mut points: Vec<&SyncPoint> =
+            finished.iter().map(|layer| &layer.unpublished.sync_point).collect();
+        if !points.is_empty() {
+            let staging = SyncPoint::open(&self.layout.staging())?;
+            points.push(&staging);
+            durable::sync_filesystems(&points)?;
         }
         Ok(metadata)
     }

@@ -9,7 +9,7 @@ use flate2::{Compression, GzBuilder};
 use shale_oci::{ChainId, DiffId, Digest};
 
 use super::remove;
-use crate::durable::{self, DiskError};
+use crate::durable::{self, DiskError, SyncPoint};
 use crate::layout::{self, Layout};
 use crate::lease::{Lease, Purpose};
 use crate::lock::AccessError;
@@ -84,6 +84,7 @@ impl Store {
             write_set,
             lease: Some(lease),
             published: false,
+            sync_point: SyncPoint::open(layout.overlay())?,
         };
         let directory = unpublished.directory();
         durable::create_dir(&directory, 0o710)?;
@@ -167,6 +168,8 @@ pub(super) struct Unpublished {
     /// Handed on when the layer is published.
     lease: Option<Lease>,
     pub(super) published: bool,
+    /// Opened before the first file is written, see [`SyncPoint`].
+    pub(super) sync_point: SyncPoint,
 }
 
 impl Unpublished {

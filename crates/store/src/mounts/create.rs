@@ -4,7 +4,7 @@ use std::path::Path;
 
 use shale_oci::ChainId;
 
-use crate::durable::{self, DiskError};
+use crate::durable::{self, DiskError, SyncPoint};
 use crate::layers::{self, HeldLayer, HoldError, OverlayPaths};
 use crate::layout::{self, Layout};
 use crate::lease::{Lease, Purpose};
@@ -150,7 +150,8 @@ impl NewMount {
         is_wanted: impl FnOnce() -> bool,
     ) -> Result<(), PublishContainerError> {
         let layout = self.layout.clone();
-        durable::sync_filesystems(&[layout.overlay(), &layout.mounts()])?;
+        let points = [SyncPoint::open(layout.overlay())?, SyncPoint::open(&layout.mounts())?];
+        durable::sync_filesystems(&points.each_ref())?;
         let _commit = lock::commit(&layout)?;
         if !is_wanted() {
             return Err(PublishContainerError::Refused);

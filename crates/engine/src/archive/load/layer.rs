@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use shale_oci::{DiffId, Digest, Digester};
-use shale_rootfs::{Limits, Rootfs, Unpack, UnpackError, Unpacked, decompress, unpack};
+use shale_rootfs::{Limits, Rootfs, Unpack, UnpackError, Unpacked, WriteBack, decompress, unpack};
 use shale_store::{BeginLayerError, FinishLayerError, FinishedLayer, LayerWriter};
 
 use super::{Content, PlannedLayer};
@@ -112,6 +112,7 @@ impl Engine {
         let total = content.left_bytes();
         let options = Unpack {
             limits: Limits::for_blob(total),
+            write_back: WriteBack::Early,
             progress: &|_| match failed.load(Ordering::Relaxed) {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
