@@ -4,6 +4,7 @@
 //! not see; passwords and tokens are compared in constant time and appear in no log.
 
 mod attempts;
+mod chain;
 pub mod htpasswd;
 pub mod rules;
 pub mod tokens;

@@ -11,6 +11,7 @@ use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode};
 use serde::{Deserialize, Serialize};
 
+use super::chain::Roots;
 use super::{Action, SetupError};
 use crate::config::TokenServer;
 
@@ -220,12 +221,14 @@ fn unix_now() -> u64 {
     u64::try_from(crate::registry::now() / 1000).unwrap_or(0)
 }
 
-/// A token server that is not ours: its keys come from our configuration and never from a token.
+/// A token server that is not ours: its keys come from our configuration; a token's own certificate counts only when it
+/// leads to one that is configured.
 pub struct ExternalAuthority {
     pub(super) realm: String,
     pub(super) service: String,
     issuer: String,
     keys: Vec<Key>,
+    roots: Option<Roots>,
 }
 
 struct Key {
@@ -249,9 +252,10 @@ impl ExternalAuthority {
     /// # Errors
     /// [`SetupError::File`] when a file cannot be read or holds no key.
     pub fn open(server: &TokenServer) -> Result<ExternalAuthority, SetupError> {
-        let mut keys = Vec::new();
+        let (mut keys, mut roots) = (Vec::new(), None);
         if let Some(path) = &server.certificates {
             keys.extend(read(path, pem_keys)?);
+            roots = fs::read(path).ok().map(|pem| Roots::read(&pem));
         }
         if let Some(path) = &server.jwks {
             keys.extend(read(path, jwks_keys)?);
@@ -261,6 +265,7 @@ impl ExternalAuthority {
             service: server.service.clone(),
             issuer: server.issuer.clone(),
             keys,
+            roots,
         })
     }
 
@@ -276,7 +281,8 @@ impl ExternalAuthority {
         if header.crit.is_some() {
             return Err(TokenError::Invalid);
         }
-        for key in self.keys.iter().filter(|key| key.algorithms.contains(&header.alg)) {
+        let brought = self.brought_keys(&header);
+        for key in self.keys.iter().chain(&brought).filter(|key| key.algorithms.contains(&header.alg)) {
             if key.id.is_some() && header.kid.is_some() && key.id != header.kid {
                 continue;
             }
@@ -287,6 +293,12 @@ impl ExternalAuthority {
             }
         }
         Err(TokenError::Invalid)
+    }
+
+    /// Returns the key of the certificate that a token brought, when it leads to one of ours.
+    fn brought_keys(&self, header: &Header) -> Vec<Key> {
+        let leaf = self.roots.as_ref().and_then(|roots| roots.trusted_leaf(header.x5c_der().ok()??));
+        leaf.and_then(|pem| pem_keys(pem.as_bytes())).unwrap_or_default()
     }
 }
 
@@ -342,6 +354,8 @@ pub fn parse_scope(scope: &str) -> Option<Grant> {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+
     use super::*;
 
     #[test]
@@ -441,6 +455,55 @@ mod tests {
             ("not yet good", sign(&key, &header, set("nbf", (unix_now() + 3600).into()))),
             ("access is a text", sign(&key, &header, set("access", "all".into()))),
             ("too large", sign(&key, &header, set("x", "x".repeat(TOKEN_BYTES_MAX).into()))),
+        ] {
+            assert_eq!(external.verify(&bad), Err(TokenError::Invalid), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_a_token_brings_counts_when_ours_signed_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let pair = || rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        let authority = || {
+            let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            rcgen::CertifiedIssuer::self_signed(params, pair()).unwrap()
+        };
+        let (ours, stranger) = (authority(), authority());
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let between = rcgen::CertifiedIssuer::signed_by(params, pair(), &ours).unwrap();
+        let leaf = pair();
+        let signed = |issuer: &rcgen::CertifiedIssuer<'_, rcgen::KeyPair>| {
+            rcgen::CertificateParams::new(vec!["auth".to_owned()]).unwrap().signed_by(&leaf, issuer).unwrap()
+        };
+        let path = directory.path().join("bundle.pem");
+        fs::write(&path, ours.pem()).unwrap();
+        let server = TokenServer {
+            service: "registry.example".to_owned(),
+            issuer: "issuer".to_owned(),
+            certificates: Some(path),
+            ..TokenServer::default()
+        };
+        let external = ExternalAuthority::open(&server).unwrap();
+        let key = EncodingKey::from_ec_pem(leaf.serialize_pem().as_bytes()).unwrap();
+        let token = |chain: &[&[u8]]| {
+            let encode = |der: &&[u8]| base64::engine::general_purpose::STANDARD.encode(der);
+            let x5c = Some(chain.iter().map(encode).collect());
+            sign(&key, &Header { x5c, ..Header::new(Algorithm::ES256) }, |_| {})
+        };
+        let direct = signed(&ours);
+        assert_eq!(external.verify(&token(&[direct.der()])).unwrap().subject, "ann");
+        let (indirect, foreign) = (signed(&between), signed(&stranger));
+        assert!(external.verify(&token(&[indirect.der(), between.der()])).is_ok());
+        for (why, bad) in [
+            ("none", token(&[])),
+            ("a link is missing", token(&[indirect.der()])),
+            ("a stranger's", token(&[foreign.der()])),
+            ("a stranger's, with its root", token(&[foreign.der(), stranger.der()])),
+            ("ours, but another key signed", token(&[ours.der()])),
+            ("not a certificate", token(&[b"certificate"])),
+            ("too many", token(&[direct.der().as_ref(); 9])),
         ] {
             assert_eq!(external.verify(&bad), Err(TokenError::Invalid), "{why}");
         }
