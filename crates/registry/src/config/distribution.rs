@@ -10,9 +10,10 @@ use crate::registry::MissingTargets;
 /// Applies keys with their values; returns the keys that have no meaning here.
 ///
 /// # Errors
-/// [`ConfigError::Value`] for a value that its key cannot have.
+/// [`ConfigError::Value`] for a value that its key cannot have, and for a way of asking for passwords that is not complete or
+/// not known here: to pass over it would open the registry to everybody.
 pub fn apply(config: &mut Config, pairs: Vec<(String, String)>) -> Result<Vec<String>, ConfigError> {
-    let mut ignored = Vec::new();
+    let (mut ignored, mut auth) = (Vec::new(), None);
     let mut endpoints: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
     for (key, value) in pairs {
         if let Some(rest) = key.strip_prefix("notifications_endpoints_")
@@ -21,19 +22,32 @@ pub fn apply(config: &mut Config, pairs: Vec<(String, String)>) -> Result<Vec<St
             endpoints.entry(number.to_owned()).or_default().push((field.to_owned(), value));
             continue;
         }
-        if !apply_key(config, &key, &value)? {
+        if key == "auth" {
+            auth = Some(value);
+        } else if !apply_key(config, &key, &value)? {
+            let way = key.strip_prefix("auth_").map(|rest| rest.split('_').next().unwrap_or(rest).to_owned());
+            auth = way.or(auth);
             ignored.push(key);
         }
     }
     for (number, fields) in endpoints {
         config.notifications.push(endpoint(&number, fields, &mut ignored)?);
     }
-    if let Some(server) = &config.auth.token_server
-        && server.realm.is_empty()
-    {
-        config.auth.token_server = None;
+    if config.auth.token_server.as_ref().is_some_and(|server| server.realm.is_empty()) {
+        return Err(refused("auth_token_realm", "", "names no token server"));
     }
-    Ok(ignored)
+    match auth.as_deref() {
+        Some("htpasswd") if config.auth.htpasswd.is_none() => {
+            Err(refused("auth", "htpasswd", "needs auth_htpasswd_path"))
+        }
+        Some("token") if config.auth.token_server.is_none() => {
+            Err(refused("auth", "token", "needs auth_token_realm"))
+        }
+        Some(other) if !matches!(other, "htpasswd" | "token" | "") => {
+            Err(refused("auth", other, "is neither htpasswd nor token"))
+        }
+        _ => Ok(ignored),
+    }
 }
 
 fn refused(key: &str, value: &str, reason: &str) -> ConfigError {
@@ -49,7 +63,7 @@ fn apply_key(config: &mut Config, key: &str, value: &str) -> Result<bool, Config
     let duration = || parse_duration(value).ok_or_else(|| refused(key, value, "is no duration"));
     match key {
         // The version of the file's format, and the names of choices that the keys below them make as well.
-        "version" | "auth" | "storage" | "log_level" | "log_formatter" | "http_net" => {}
+        "version" | "storage" | "http_net" => {}
         "http_addr" => {
             let address = if value.starts_with(':') { format!("0.0.0.0{value}") } else { value.to_owned() };
             match address.replace("localhost", "127.0.0.1").parse::<SocketAddr>() {

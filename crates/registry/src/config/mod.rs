@@ -380,4 +380,25 @@ mod tests {
         assert_eq!(config.auth.realm.as_deref(), Some("My realm"));
         assert_eq!(config.gc.uploads_after, Duration::from_secs(24 * 3600));
     }
+
+    #[test]
+    fn a_way_of_asking_that_is_not_complete_does_not_open_the_registry() {
+        let apply = |pairs: &[(&str, &str)]| {
+            let variables = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            Config::default().apply_environment(variables)
+        };
+        for pairs in [
+            &[("REGISTRY_AUTH", "htpasswd")][..],
+            &[("REGISTRY_AUTH", "token")],
+            &[("REGISTRY_AUTH", "silly"), ("REGISTRY_AUTH_SILLY_REALM", "x")],
+            &[("REGISTRY_AUTH_SILLY_REALM", "x")],
+            &[("REGISTRY_AUTH_TOKEN_ISSUER", "x")],
+        ] {
+            assert!(apply(pairs).is_err(), "{pairs:?}");
+        }
+        let complete =
+            [("REGISTRY_AUTH_TOKEN_REALM", "https://a/token"), ("REGISTRY_AUTH_TOKEN_AUTOREDIRECT", "true")];
+        assert_eq!(apply(&complete).unwrap(), ["auth_token_autoredirect"]);
+        assert_eq!(apply(&[("REGISTRY_LOG_LEVEL", "debug")]).unwrap(), ["log_level"]);
+    }
 }
