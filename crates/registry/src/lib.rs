@@ -10,7 +10,7 @@ mod blobs;
 pub mod commands;
 pub mod config;
 pub mod maintenance;
-mod manifest;
+pub mod manifest;
 pub mod metadata;
 mod metrics;
 pub mod name;

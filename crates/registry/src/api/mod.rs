@@ -11,8 +11,8 @@ pub(crate) mod manifests;
 #[cfg(test)]
 mod mutation_tests;
 pub(crate) mod problem;
-pub(crate) mod query;
-pub(crate) mod range;
+pub mod query;
+pub mod range;
 pub(crate) mod receive;
 pub mod route;
 mod token;
