@@ -8,6 +8,7 @@ mod dockers_root;
 mod hostile;
 mod opened_by_docker;
 mod peers;
+mod pull;
 mod push;
 mod registry_clients;
 mod removal;

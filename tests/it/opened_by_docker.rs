@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::Value;
+use shale_testkit::bad_registry::BadRegistry;
+use shale_testkit::image::{Flavour, ImageBuilder, LayerBuilder};
 use shale_tests::data_root::{DataRoot, layer_differences};
 use shale_tests::image::{IMAGES, ZSTD_OF, storage};
 use shale_tests::peer::{Access, DockerRegistry, Dockerd, Options, Shale};
-use shale_tests::program::shell;
+use shale_tests::program::{require, shell};
 use shale_tests::scratch::Scratch;
 use shale_tests::tree::{self, Compare};
 
@@ -63,6 +65,41 @@ fn pulled_images_are_what_docker_pulls_on_the_disk_and_at_the_prompt() {
         assert!(pushed[0].contains("digest: sha256:"), "{}", pushed[0]);
         assert_eq!(pushed[0], pushed[1], "{reference}");
     }
+}
+
+#[test]
+fn a_layer_that_hides_all_below_it_hides_it_from_docker_too() {
+    // dockerd 20.10 itself shows `hidden` in a container of this image: overlayfs takes no notice of the mark there.
+    let busybox = std::fs::read(require("busybox", "busybox-static")).expect("it can be read");
+    let image = ImageBuilder::new(Flavour::Oci)
+        .layer(LayerBuilder::new().file("hidden", 0o644, b"x"))
+        .layer(
+            LayerBuilder::new()
+                .file(".wh..wh..opq", 0, b"")
+                .directory("bin", 0o755)
+                .file("bin/sh", 0o755, &busybox),
+        )
+        .layer(LayerBuilder::new().file("top", 0o644, b"x"))
+        .build();
+    let registry = BadRegistry::start_with("good", image);
+    let scratch = Scratch::new("opaque");
+    let shale = Shale::new(scratch.path());
+    let reference = format!("{}/root/opaque:1", registry.host());
+    shale.shale(&["pull", "--quiet", &reference]);
+    shale.shale(&["fsck"]);
+    let list = ["run", "--rm", "--network", "none", &reference, "/bin/sh", "-c", "echo /[!dsep]*"];
+    assert_eq!(shale.shale(&list), "/bin /top\n");
+    let docker = Dockerd::start(&scratch.folder("d"), shale.data_root(), &Options::default());
+    assert_eq!(docker.docker(&list), "/bin /top\n");
+    // All three layers are still the image's.
+    let saved = scratch.folder("saved");
+    let tar = saved.join("saved.tar");
+    docker.docker(&["save", "-o", tar.to_str().expect("scratch paths are text"), &reference]);
+    let digests = shell(&saved, "tar -xf saved.tar; sha256sum */layer.tar | cut -d' ' -f1 | sort");
+    let mut diff_ids: Vec<String> =
+        registry.image().layers.iter().map(|layer| layer.diff_id.replace("sha256:", "")).collect();
+    diff_ids.sort();
+    assert_eq!(digests.lines().collect::<Vec<_>>(), diff_ids);
 }
 
 #[test]

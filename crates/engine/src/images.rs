@@ -5,6 +5,7 @@ pub mod find;
 pub mod history;
 pub mod inspect;
 pub mod list;
+pub mod platform;
 pub mod prune;
 pub mod remove;
 pub mod tag;

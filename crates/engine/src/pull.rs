@@ -103,7 +103,8 @@ impl Engine {
         };
         progress.layer(&heading, &Status::Note(format!("Pulling from {}", repository.path())));
         check_manifest(&image.manifest)?;
-        let (config_bytes, config) = self.config_of(client, &repository, &image).await?;
+        let Config { bytes: config_bytes, parsed: config, is_here } =
+            self.config_of(client, &repository, &image).await?;
         let layers = plan_layers(&image.manifest, &config)?;
         if let Some(wanted) = platform
             && wanted.choose([Some(&config.platform())].into_iter()).is_none()
@@ -112,7 +113,7 @@ impl Engine {
             return Err(PlanError::Platform { reference, wanted: wanted.clone() }.into());
         }
         let image_id = remote::image_id(&image.manifest);
-        let _held = self.provide_layers(client, &repository, &image, layers, progress).await?;
+        let _held = self.provide_layers(client, &repository, &image, layers, is_here, progress).await?;
         self.store.put_image(&config_bytes, PutImage::default())?;
         let is_new = self.put_pulled(&reference, image.digest, &config_bytes)?;
         progress.message(&format!("Digest: {}", image.digest));
@@ -125,28 +126,31 @@ impl Engine {
         client: &Client,
         repository: &Repository,
         image: &RemoteImage,
-    ) -> Result<(Vec<u8>, ImageConfig), PullError> {
+    ) -> Result<Config, PullError> {
         if let Ok(Some(known)) = self.store.image(remote::image_id(&image.manifest))
-            && let Ok(config) = ImageConfig::parse(&known.config)
+            && let Ok(parsed) = ImageConfig::parse(&known.config)
             && known.config.len() as u64 == image.manifest.config.size_bytes
         {
-            return Ok((known.config, config));
+            return Ok(Config { bytes: known.config, parsed, is_here: true });
         }
-        let (bytes, config) = remote::fetch_config(client, repository, image).await?;
-        Ok((bytes.bytes().to_vec(), config))
+        let (bytes, parsed) = remote::fetch_config(client, repository, image).await?;
+        Ok(Config { bytes: bytes.bytes().to_vec(), parsed, is_here: false })
     }
 
-    /// Makes all layers be there and held, and returns the holds.
+    /// Makes all layers be there and held, and returns the holds. `is_here`: the store has the image already.
     async fn provide_layers(
         &self,
         client: &Client,
         repository: &Repository,
         image: &RemoteImage,
         layers: Vec<PlannedLayer>,
+        is_here: bool,
         progress: &Arc<dyn Progress>,
     ) -> Result<Vec<Hold>, PullError> {
         let mut held = self.hold_sound_layers(&layers)?;
-        for (index, layer) in layers.iter().enumerate() {
+        // Docker looks at no layer of an image that it has, and so tells of none.
+        let is_silent = is_here && held.len() == layers.len();
+        for (index, layer) in layers.iter().enumerate().filter(|_| !is_silent) {
             let status = if index < held.len() { Status::AlreadyExists } else { Status::PullingFsLayer };
             progress.layer(&layer.descriptor.digest.short(), &status);
         }
@@ -239,6 +243,14 @@ impl Engine {
         self.store.put_named_image(config, PutImage::default(), names)?;
         Ok(before.image(repository, &tag_key) != Some(image))
     }
+}
+
+/// The config of the image that is pulled.
+struct Config {
+    bytes: Vec<u8>,
+    parsed: ImageConfig,
+    /// It came from the store, where the image is.
+    is_here: bool,
 }
 
 /// Keeps layers from being deleted until the image is written.

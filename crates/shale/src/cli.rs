@@ -18,8 +18,8 @@ use std::{ffi::OsString, path::PathBuf};
 #[allow(unused_imports)] // The commands name them.
 pub use self::{
     command::{
-        Build, Command, Copy, Daemon, Explain, ImageRemove, Images, Import, Load, Login, ManifestInspect,
-        RegistryCommand, Save, Search, Serve, Shell,
+        Build, Command, Copy, Daemon, Explain, ImageRemove, Images, Import, Inspect, Load, Login,
+        ManifestInspect, RegistryCommand, Save, Search, Serve, Shell,
     },
     help::UsageError,
 };

@@ -63,13 +63,14 @@ pub fn run(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Pull { reference, all_tags, platform, quiet } => {
             pull::run(context, &reference, all_tags, platform.as_deref(), quiet)
         }
-        Command::Push { reference, all_tags, quiet, .. } => push::run(context, &reference, all_tags, quiet),
-        Command::Images(images) => images::run(context, &images),
-        Command::Inspect { names, format, .. } | Command::ImageInspect { names, format, .. } => {
-            inspect::run(context, &names, format.as_deref())
+        Command::Push { reference, all_tags, platform, quiet } => {
+            push::run(context, &reference, all_tags, platform.as_deref(), quiet)
         }
-        Command::History { image, format, human, no_trunc, quiet, .. } => {
-            history::run(context, &image, history::Options { format, human, no_trunc, quiet })
+        Command::Images(images) => images::run(context, &images),
+        Command::Inspect(inspect) => inspect::run(context, &inspect),
+        Command::History { image, format, human, no_trunc, platform, quiet } => {
+            let options = history::Options { format, human, no_trunc, quiet };
+            history::run(context, &image, platform.as_deref(), options)
         }
         Command::Tag { source, target } => tag::run(context, &source, &target),
         Command::SystemDf { format, verbose } => system_df::run(context, &format, verbose),

@@ -23,17 +23,7 @@ pub enum Command {
         quiet: bool,
     },
     Images(Images),
-    Inspect {
-        names: Vec<String>,
-        format: Option<String>,
-        size: bool,
-        object_type: Option<String>,
-    },
-    ImageInspect {
-        names: Vec<String>,
-        format: Option<String>,
-        platform: Option<String>,
-    },
+    Inspect(Inspect),
     History {
         image: String,
         format: String,
@@ -140,6 +130,18 @@ pub struct Images {
     pub no_trunc: bool,
     pub quiet: bool,
     pub tree: bool,
+}
+
+/// `shale inspect`, `image inspect` and `container inspect`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Inspect {
+    pub names: Vec<String>,
+    pub format: Option<String>,
+    pub size: bool,
+    /// `container` or `image`; either where none is named.
+    pub kind: Option<String>,
+    pub platform: Option<String>,
 }
 
 /// `shale rmi`.
@@ -371,20 +373,23 @@ impl Command {
     }
 
     pub(super) fn inspect(matches: &Matches) -> Command {
-        Command::Inspect {
+        Command::Inspect(Inspect {
             names: matches.arguments.clone(),
             format: matches.filled("format"),
             size: matches.is_on("size"),
-            object_type: matches.filled("type"),
-        }
+            kind: matches.filled("type"),
+            platform: None,
+        })
     }
 
     pub(super) fn image_inspect(matches: &Matches) -> Command {
-        Command::ImageInspect {
+        Command::Inspect(Inspect {
             names: matches.arguments.clone(),
             format: matches.filled("format"),
+            size: false,
+            kind: Some("image".to_owned()),
             platform: matches.filled("platform"),
-        }
+        })
     }
 
     pub(super) fn history(matches: &Matches) -> Command {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::command::Command;
+use super::command::{Command, Inspect};
 use super::flags::Matches;
 
 /// A command about containers with everything that was typed.
@@ -27,7 +27,6 @@ pub enum ContainerCommand {
     Export { container: String, output: Option<PathBuf> },
     Prune { force: bool, filters: Vec<String> },
     Top { container: String, ps_args: Vec<String> },
-    Inspect { containers: Vec<String>, format: Option<String>, size: bool },
 }
 
 /// `shale run` and `shale create`.
@@ -278,10 +277,12 @@ impl ContainerCommand {
     }
 
     pub(super) fn inspect(matches: &Matches) -> Command {
-        Command::Container(ContainerCommand::Inspect {
-            containers: matches.arguments.clone(),
+        Command::Inspect(Inspect {
+            names: matches.arguments.clone(),
             format: matches.filled("format"),
             size: matches.is_on("size"),
+            kind: Some("container".to_owned()),
+            platform: None,
         })
     }
 }

@@ -44,9 +44,6 @@ pub fn run(context: &Context, command: ContainerCommand) -> Result<(), Failure> 
         ContainerCommand::Top { container, ps_args } => process::top(context, &container, &ps_args),
         ContainerCommand::Logs(logs) => logs::run(context, &logs),
         ContainerCommand::List(list) => list::run(context, &list),
-        ContainerCommand::Inspect { containers, format, size } => {
-            list::inspect(context, &containers, format.as_deref(), size)
-        }
         ContainerCommand::Diff { container } => files::diff(context, &container),
         ContainerCommand::Export { container, output } => {
             files::export(context, &container, output.as_deref())

@@ -7,8 +7,11 @@ pub use crate::terminal::listing::history::Options;
 use crate::terminal::listing::history::{Step, render};
 
 /// Prints how an image was made, newest step first.
-pub fn run(context: &Context, image: &str, options: Options) -> Result<(), Failure> {
+pub fn run(context: &Context, image: &str, platform: Option<&str>, options: Options) -> Result<(), Failure> {
     let engine = context.engine_to_look()?;
+    if let Some(platform) = platform {
+        engine.check_platform(image, &platform.parse()?)?;
+    }
     let steps: Vec<Step> = engine
         .history(image)?
         .into_iter()

@@ -1,14 +1,23 @@
 //! `shale push`.
 
 use anyhow::anyhow;
-use shale_oci::Reference;
+use shale_oci::{Platform, Reference};
 
 use super::Failure;
 use crate::context::{Context, ShownProgress};
 
 /// Pushes one tag or, with `all_tags`, every tag that the store has of a repository.
-pub fn run(context: &Context, reference: &str, all_tags: bool, quiet: bool) -> Result<(), Failure> {
+///
+/// A platform is checked: an image here is for one only.
+pub fn run(
+    context: &Context,
+    reference: &str,
+    all_tags: bool,
+    platform: Option<&str>,
+    quiet: bool,
+) -> Result<(), Failure> {
     let reference = Reference::parse(reference)?;
+    let platform = platform.map(str::parse::<Platform>).transpose()?;
     if all_tags && !reference.is_name_only() {
         return Err(anyhow!("tag can't be used with --all-tags/-a").into());
     }
@@ -26,6 +35,9 @@ pub fn run(context: &Context, reference: &str, all_tags: bool, quiet: bool) -> R
             vec![reference.clone().or_latest()]
         };
         for reference in &references {
+            if let Some(platform) = &platform {
+                engine.check_platform(&reference.familiar(), platform)?;
+            }
             engine.push(&client, reference, &progress).await?;
         }
         Ok::<(), Failure>(())

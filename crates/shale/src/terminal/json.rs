@@ -9,6 +9,8 @@ pub enum Escape {
     Nothing,
     /// `<`, `>` and `&`, as in `--format json` of listings.
     Html,
+    /// Those, below the key `Config` alone: an image of API 1.50 and later.
+    HtmlInConfig,
 }
 
 /// Returns `value` on one line.
@@ -22,6 +24,22 @@ pub fn compact(value: &Value, escape: Escape) -> String {
 pub fn indented(value: &Value, escape: Escape) -> String {
     let mut output = String::new();
     write(value, escape, Some(0), &mut output);
+    output
+}
+
+/// Returns a list whose items each have their own escapes: indented as by [`indented`], or on one line.
+pub fn list(items: &[(&Value, Escape)], is_indented: bool) -> String {
+    if items.is_empty() {
+        return "[]".to_owned();
+    }
+    let mut output = String::from("[");
+    let depth = is_indented.then_some(0);
+    for (at, (item, escape)) in items.iter().enumerate() {
+        separate(at, depth, &mut output);
+        write(item, *escape, depth.map(|depth| depth + 1), &mut output);
+    }
+    break_line(depth, &mut output);
+    output.push(']');
     output
 }
 
@@ -48,6 +66,8 @@ fn write(value: &Value, escape: Escape, depth: Option<usize>, output: &mut Strin
                 separate(at, depth, output);
                 write_text(key, escape, output);
                 output.push_str(if depth.is_some() { ": " } else { ":" });
+                let is_config = escape == Escape::HtmlInConfig && key == "Config";
+                let escape = if is_config { Escape::Html } else { escape };
                 write(item, escape, depth.map(|depth| depth + 1), output);
             }
             break_line(depth, output);
@@ -114,7 +134,8 @@ mod tests {
             "/../../fixtures/docker/28.5.2/cli-28.2/inspect-app.json"
         ));
         let document: Value = serde_json::from_str(recorded).unwrap();
-        assert_eq!(indented(&document, Escape::Html) + "\n", recorded);
+        let items = [(&document[0], Escape::HtmlInConfig)];
+        assert_eq!(list(&items, true) + "\n", recorded);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Whether a layer that loads can also be mounted and packed, without reading its files.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use shale_oci::ChainId;
 
 use super::{Layer, read};
@@ -126,6 +127,7 @@ fn check_lower(layout: &Layout, layer: &Layer) -> Result<(), LayerDamage> {
     };
     match expected_lower(layout, &parent)? {
         Some(expected) if lower.as_deref() == Some(expected.as_bytes()) => Ok(()),
+        Some(_) if lower.is_none() && hides_all_below(&layout.cache(&layer.cache_id))? => Ok(()),
         _ => Err(LayerDamage::Lower { chain }),
     }
 }
@@ -146,4 +148,22 @@ pub(crate) fn expected_lower(layout: &Layout, parent: &Layer) -> Result<Option<S
         Some(Ok(below)) => Some(format!("l/{link}:{below}")),
         Some(Err(_)) => None,
     })
+}
+
+/// Returns whether the layer in an `overlay2` directory has an opaque marker at its root: nothing below it shows.
+///
+/// Overlayfs takes no notice of the mark there, so such a layer gets no `lower` file, and the layers above name none that
+/// are below it. Docker writes them all the same, and shows what the layer hides; such a root is left as it is.
+pub(crate) fn hides_all_below(directory: &Path) -> Result<bool, DiskError> {
+    let diff = directory.join("diff");
+    let mut value = [0; 1];
+    for name in ["trusted.overlay.opaque", "user.overlay.opaque"] {
+        match rustix::fs::lgetxattr(&diff, name, &mut value) {
+            Ok(1) if value == *b"y" => return Ok(true),
+            Err(Errno::IO) => return Err(DiskError::new("read", &diff, Errno::IO)),
+            // Not there, not permitted to look, longer: not the mark.
+            _ => {}
+        }
+    }
+    Ok(false)
 }

@@ -119,6 +119,9 @@ fn mend(layout: &Layout, layer: &Layer) -> Result<bool, DiskError> {
         None => None,
     };
     if found.as_deref() != expected.as_deref().map(str::as_bytes) {
+        if check::hides_all_below(&directory)? {
+            return Ok(durable::remove_file(&lower)? || mended);
+        }
         match expected {
             Some(expected) => durable::replace(layout.staging(), lower, expected.as_bytes(), 0o644)?,
             None if layer.parent.is_none() => durable::remove_file(&lower).map(drop)?,

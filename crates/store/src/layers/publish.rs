@@ -181,25 +181,28 @@ impl Store {
         let mut lower = plan.base_lower.clone();
         let mut below = plan.base.clone().map(|layer| (layer.chain_id, layer.cache_id));
         for (layer, place) in finished.iter().zip(&plan.places) {
-            let (link, cache_id) = match &place.occupant {
+            let cache_id = match &place.occupant {
                 Occupant::Sound(layer) => {
-                    let link = read::read_link_id(&self.layout, &layer.cache_id)?;
                     // Gone since the plan was made; the check under the lock finds that and plans again.
-                    (link.unwrap_or_default(), layer.cache_id.clone())
+                    lower = Some(check::expected_lower(&self.layout, layer)?.unwrap_or_default());
+                    layer.cache_id.clone()
                 }
                 occupant => {
                     let link = match occupant {
                         Occupant::Broken { link: Some(link) } => link.clone(),
                         _ => layer.unpublished.link.clone(),
                     };
+                    if check::hides_all_below(&layer.unpublished.directory())? {
+                        lower = None;
+                    }
                     self.write_position(layer, &link, below.as_ref(), lower.as_deref())?;
-                    (link, layer.unpublished.cache_id.clone())
+                    lower = Some(match lower {
+                        Some(lower) => format!("l/{link}:{lower}"),
+                        None => format!("l/{link}"),
+                    });
+                    layer.unpublished.cache_id.clone()
                 }
             };
-            lower = Some(match lower {
-                Some(lower) => format!("l/{link}:{lower}"),
-                None => format!("l/{link}"),
-            });
             below = Some((place.chain, cache_id));
         }
         let sources: Vec<_> = finished
@@ -232,11 +235,12 @@ impl Store {
         // A second round may find other neighbours than the first, so each file is written anew.
         durable::overwrite_unpublished(&directory.join("link"), link.as_bytes(), 0o644)?;
         let parent_file = layer.unpublished.write_set().join("parent");
-        let (Some((parent, parent_cache_id)), Some(lower)) = (below, lower) else {
-            return Ok(());
-        };
-        durable::ensure_dir(&directory.join("work"), 0o700)?;
-        durable::overwrite_unpublished(&directory.join("lower"), lower.as_bytes(), 0o644)?;
+        let Some((parent, parent_cache_id)) = below else { return Ok(()) };
+        // None for a layer that hides those below it.
+        if let Some(lower) = lower {
+            durable::ensure_dir(&directory.join("work"), 0o700)?;
+            durable::overwrite_unpublished(&directory.join("lower"), lower.as_bytes(), 0o644)?;
+        }
         durable::overwrite_unpublished(&parent_file, parent.to_string().as_bytes(), 0o644)?;
         let committed = self.layout.cache(parent_cache_id).join("committed");
         match durable::create_file(&committed, b"", 0o600) {

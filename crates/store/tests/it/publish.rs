@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use shale_oci::ChainId;
-use shale_store::{Access, OpenError, OpenOptions, PublishError, RemoveImageError, Store};
+use shale_store::{Access, OpenError, OpenOptions, PublishError, PutImage, RemoveImageError, Store};
 
 use crate::fixture::{Tar, chains, config, open, store_image};
 
@@ -252,4 +252,47 @@ fn roots_that_are_not_ours_are_refused_with_a_reason() {
     let missing =
         Store::open(&directory.path().join("missing"), OpenOptions { create: false, access: Access::Write });
     assert!(matches!(missing, Err(OpenError::Missing(_))));
+}
+
+#[test]
+fn a_layer_that_is_opaque_at_its_root_names_no_layer_below_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("root");
+    let store = open(&root);
+    let layers = ["hidden", "opaque", "above"].map(Tar::of);
+    let mut finished: Vec<_> = layers.iter().map(|tar| tar.finish(&store)).collect();
+    // What the unpacker leaves of `.wh..wh..opq` at the root of a layer.
+    let mut diffs =
+        fs::read_dir(root.join("overlay2")).unwrap().map(|entry| entry.unwrap().path().join("diff"));
+    let diff = diffs.find(|diff| diff.join("opaque").exists()).unwrap();
+    let flags = rustix::fs::XattrFlags::empty();
+    rustix::fs::setxattr(&diff, "trusted.overlay.opaque", b"y", flags).unwrap();
+    let last = finished.pop().unwrap();
+    drop(store.publish_layers(None, finished).unwrap());
+    // Another process may publish the layer above it later.
+    drop(store.publish_layers(Some(chains(&layers)[1]), vec![last]).unwrap());
+    let id = store.put_image(config(&layers).as_bytes(), PutImage::default()).unwrap();
+
+    let image = store.image(id).unwrap().unwrap();
+    let link = |index: usize| store.layer_link(&image.layers[index]).unwrap().unwrap();
+    let lower = |index: usize| {
+        let layer: &shale_store::Layer = &image.layers[index];
+        fs::read_to_string(root.join("overlay2").join(&layer.cache_id).join("lower")).ok()
+    };
+    assert_eq!([lower(0), lower(1), lower(2)], [None, None, Some(format!("l/{}", link(1)))]);
+    // The stack itself is whole: the layers below are still its members.
+    assert_eq!(image.layers[1].parent, Some(chains(&layers)[0]));
+    for layer in &image.layers {
+        store.check_layer(layer).unwrap();
+    }
+
+    // A root of docker's has the whole stack there, and is no less sound.
+    let whole = format!("l/{}", link(0));
+    let opaque = root.join("overlay2").join(&image.layers[1].cache_id).join("lower");
+    fs::write(&opaque, &whole).unwrap();
+    store.check_layer(&image.layers[1]).unwrap();
+    fs::write(&opaque, "l/ANOTHER").unwrap();
+    store.check_layer(&image.layers[1]).unwrap_err();
+    assert_eq!(store.mend_links().unwrap(), [image.layers[1].chain_id]);
+    assert_eq!(lower(1), None);
 }

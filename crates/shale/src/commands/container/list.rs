@@ -1,16 +1,13 @@
-//! `shale ps` and `container inspect`.
+//! `shale ps`.
 
-use serde_json::Value;
 use shale_engine::containers::Record;
 use shale_engine::containers::list::ListContainers;
 
 use crate::cli::container::List;
 use crate::commands::Failure;
 use crate::context::Context;
-use crate::terminal::json::{Escape, compact, indented};
 use crate::terminal::listing::Clock;
 use crate::terminal::listing::containers::{self, Container, Options};
-use crate::terminal::template::{Subject, Template};
 
 /// Prints the table of containers.
 pub fn run(context: &Context, list: &List) -> Result<(), Failure> {
@@ -52,35 +49,4 @@ fn row(engine: &shale_engine::Engine, record: &Record, size: Option<(u64, u64)>)
         network: record.network().to_owned(),
         size,
     }
-}
-
-/// Prints all about containers, as JSON or through a template.
-pub fn inspect(context: &Context, names: &[String], format: Option<&str>, size: bool) -> Result<(), Failure> {
-    let template = match format {
-        None | Some("json") => None,
-        Some(source) => Some(Template::parse(source)?),
-    };
-    let engine = context.engine_to_look()?;
-    let (mut documents, mut failed) = (Vec::new(), false);
-    for name in names {
-        match engine.find_container(name) {
-            Ok(record) => documents.push(engine.container_document(&record, size)?),
-            Err(error) => {
-                failed = true;
-                super::complain(&error);
-            }
-        }
-    }
-    match &template {
-        Some(template) => {
-            for document in &documents {
-                println!("{}", template.render(document, Subject::Document)?);
-            }
-        }
-        None if format == Some("json") => {
-            println!("{}", compact(&Value::Array(documents), Escape::Nothing));
-        }
-        None => println!("{}", indented(&Value::Array(documents), Escape::Nothing)),
-    }
-    if failed { Err(Failure::Reported { exit_code: 1 }) } else { Ok(()) }
 }
