@@ -2,9 +2,11 @@
 //!
 //! `SHALE_TEST_KILLS` and `SHALE_TEST_CUTS` set how often (a full run: 1000 and 300), `SHALE_TEST_SEED` the moments.
 
-use std::process::{Command, Stdio};
+use std::collections::BTreeSet;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use shale_tests::data_root::{DataRoot, layer_differences};
 use shale_tests::disk::Disk;
 use shale_tests::image::storage;
@@ -205,6 +207,60 @@ fn a_pull_that_a_power_cut_ended_is_completed_by_the_next() {
         expected.check(&shale, &when);
         check_no_leftovers(&shale, &when);
     }
+}
+
+#[test]
+fn each_state_of_the_disk_during_a_pull_is_one_that_the_next_start_can_use() {
+    let scratch = Scratch::new("copies");
+    let registry = DockerRegistry::on_storage(&scratch.folder("r"), &storage(), Access::ReadOnly);
+    let expected = Expected::pull(&scratch, &registry, &[IMAGE]);
+    let image = reference(&registry, IMAGE);
+    let mut seen = BTreeSet::new();
+    for round in 0..number("SHALE_TEST_COPIES", 1) {
+        let disk = Disk::make(scratch.path(), &format!("disk{round}"), "48M", &[]);
+        let shale = Shale::on_root(scratch.path(), &disk.path().join("root"));
+        let mut child = shale
+            .command(&["pull", "--quiet", &image])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program starts");
+        let mut copies = Vec::new();
+        let mut is_over = false;
+        while !is_over {
+            // Asked before the copy: what was acknowledged by then has to be in it.
+            is_over = child.try_wait().expect("the child is ours").is_some();
+            // Stopped meanwhile: a copy that is not of one moment is worth nothing.
+            signal(&child, Signal::STOP);
+            let copy = disk.copy(&format!("copy{}", copies.len()));
+            signal(&child, Signal::CONT);
+            copies.extend(copy.filter(|copy| seen.insert(copy.digest.clone())).map(|copy| (is_over, copy)));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert!(child.wait().expect("the child is ours").success(), "the pull on a good disk failed");
+        drop(disk);
+        for (at, (was_acknowledged, copy)) in copies.iter().enumerate() {
+            let when = format!("round {round}: state {at} of the disk");
+            let disk = copy.start();
+            let shale = Shale::on_root(scratch.path(), &disk.path().join("root"));
+            if *was_acknowledged {
+                expected.check(&shale, &when);
+            }
+            check_sound(&shale, &when);
+            shale.shale(&["pull", "--quiet", &image]);
+            expected.check(&shale, &when);
+            check_no_leftovers(&shale, &when);
+        }
+    }
+    println!("{} states", seen.len());
+    assert!(seen.len() >= 3, "only {} states were seen", seen.len());
+}
+
+/// Sends a signal to a child that was not waited for yet.
+fn signal(child: &Child, signal: Signal) {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a process has an ID");
+    let _ = kill_process(pid, signal);
 }
 
 /// Calls that a write path can fail at, by strace's names.

@@ -68,6 +68,60 @@ fn pulled_images_are_what_docker_pulls_on_the_disk_and_at_the_prompt() {
 }
 
 #[test]
+fn sparse_files_in_each_of_tar_s_forms_are_what_docker_makes_of_them() {
+    let scratch = Scratch::new("sparse");
+    let folder = scratch.folder("files");
+    let script = "mkdir tree; cd tree; truncate -s 500K ends; printf data | dd of=ends conv=notrunc
+        truncate -s 1M middle; printf middle | dd of=middle bs=1 seek=500000 conv=notrunc; printf x > plain
+        i=0; while [ $i -lt 30 ]; do printf $i | dd of=many bs=8192 seek=$((i * 2)) conv=notrunc; i=$((i + 1)); done
+        touch -d @1600000000 *; cd ..
+        for version in 0.0 0.1 1.0; do
+            tar --sparse --format=posix --sparse-version=$version -cf $version.tar -C tree .
+        done
+        tar --sparse --format=gnu -cf gnu.tar -C tree .";
+    shell(&folder, &format!("exec 2>/dev/null\n{script}"));
+    let mut trees = Vec::new();
+    for form in ["0.0", "0.1", "1.0", "gnu"] {
+        let tar = std::fs::read(folder.join(format!("{form}.tar"))).expect("tar made it");
+        let image = ImageBuilder::new(Flavour::Docker).layer_tar(tar).build();
+        let registry = BadRegistry::start_with("good", image);
+        let reference = format!("{}/sparse/{form}:1", registry.host());
+        let shale = Shale::new(&scratch.folder(form));
+        shale.shale(&["pull", "--quiet", &reference]);
+        let root = DataRoot::read(shale.data_root());
+        let [layer] = root.layers.values().collect::<Vec<_>>()[..] else { panic!("{form}: not one layer") };
+        trees.push(tree::list(&layer.diff, EVERYTHING).expect("the layer's directory can be read"));
+        let saved = folder.join("saved.tar");
+        let save = ["save", "-o", saved.to_str().expect("scratch paths are text"), &reference];
+        shale.shale(&save);
+
+        let control_root = scratch.folder(form).join("control");
+        let control = Dockerd::start(&scratch.folder("c"), &control_root, &Options::default());
+        let theirs = control.run(&["pull", "--quiet", &reference]);
+        if form == "gnu" {
+            // Docker knows no entries of type S; what they hold is what the other forms of the same files hold.
+            assert!(theirs.refusal().contains("unhandled tar header type 83"));
+            continue;
+        }
+        theirs.success();
+        // Docker's tar-split fills the holes, Shale's keeps the tar's own bytes: the records differ, all else does not.
+        let mut roots = [root, DataRoot::read(&control_root)];
+        roots.iter_mut().flat_map(|root| root.layers.values_mut()).for_each(|layer| layer.tar_split.clear());
+        assert_eq!(roots[0].differences(&roots[1], EVERYTHING), Vec::<String>::new(), "{form}");
+        // With its own record dockerd cannot give the layer back, with Shale's it can.
+        let message = control.run(&save).refusal();
+        assert!(message.contains("could not verify layer data"), "{form}: {message}");
+        drop(control);
+        let opened = Dockerd::start(&scratch.folder("o"), shale.data_root(), &Options::default());
+        opened.docker(&save);
+    }
+    for tree in &trees[1..] {
+        assert_eq!(tree::differences(&trees[0], tree), Vec::<String>::new());
+    }
+    assert_eq!(trees[0].len(), 4);
+}
+
+#[test]
 fn a_layer_that_hides_all_below_it_hides_it_from_docker_too() {
     // dockerd 20.10 itself shows `hidden` in a container of this image: overlayfs takes no notice of the mark there.
     let busybox = std::fs::read(require("busybox", "busybox-static")).expect("it can be read");

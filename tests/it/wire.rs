@@ -1,6 +1,7 @@
 //! The wire: a real docker-registry in each of its guises, a bad line, a mirror, and a second host that listens.
 
 mod lies;
+mod urls;
 
 use std::fs;
 use std::process::Command;

@@ -56,6 +56,21 @@ impl Disk {
         &self.mount_point
     }
 
+    /// Copies what a power cut at this moment would leave; none when the disk was written meanwhile.
+    ///
+    /// Compared with the disk afterwards, because a copy that took a part before a write and a part after it is a state
+    /// that never was.
+    #[track_caller]
+    pub fn copy(&self, name: &str) -> Option<DiskCopy> {
+        let copy = self.backing.with_extension(name);
+        let mut command = Command::new(require("cp", "coreutils"));
+        run(command.arg("--sparse=always").arg(&self.backing).arg(&copy)).success();
+        let bytes = fs::read(&copy).expect("it was just written");
+        let is_whole = fs::read(&self.backing).expect("the scratch directory is ours") == bytes;
+        let copy = DiskCopy { digest: crate::sha256_hex(&bytes), backing: copy };
+        is_whole.then_some(copy)
+    }
+
     /// Cuts the power: all that is not on the disk is gone. Returns what the next start finds, as a copy.
     ///
     /// `EXT4_IOC_SHUTDOWN` with `NOLOGFLUSH`, as xfstests' godown does it. A copy is mounted because the dead file
@@ -73,6 +88,28 @@ fcntl.ioctl(fd, 0x8004587d, struct.pack('I', 2))
         let mut command = Command::new(require("cp", "coreutils"));
         run(command.arg("--sparse=always").arg(&self.backing).arg(&copy)).success();
         Self::mount(copy, "loop,commit=600")
+    }
+}
+
+/// What a disk held at one moment; dropping it removes it.
+#[derive(Debug)]
+pub struct DiskCopy {
+    /// SHA-256 of its bytes.
+    pub digest: String,
+    backing: PathBuf,
+}
+
+impl DiskCopy {
+    /// Mounts the copy, as the next start would.
+    #[track_caller]
+    pub fn start(&self) -> Disk {
+        Disk::mount(self.backing.clone(), "loop,commit=600")
+    }
+}
+
+impl Drop for DiskCopy {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.backing);
     }
 }
 

@@ -17,6 +17,11 @@ pub fn to_string<T: Serialize + ?Sized>(value: &T) -> Result<String, serde_json:
     Ok(String::from_utf8(bytes).expect("a JSON serializer writes UTF-8"))
 }
 
+/// Appends `text` to `json` as Go writes a string.
+pub fn push_string(json: &mut String, text: &str) {
+    json.push_str(&to_string(text).expect("a string is JSON"));
+}
+
 struct GoFormatter;
 
 impl Formatter for GoFormatter {
@@ -63,6 +68,10 @@ mod tests {
     fn strings_are_escaped_as_go_does() {
         // From Go: json.Marshal("a<b>&c\u2028\"\\\n\x01é")
         let text = "a<b>&c\u{2028}\"\\\n\u{1}é";
-        assert_eq!(super::to_string(text).unwrap(), r#""a\u003cb\u003e\u0026c\u2028\"\\\n\u0001é""#);
+        let quoted = r#""a\u003cb\u003e\u0026c\u2028\"\\\n\u0001é""#;
+        assert_eq!(super::to_string(text).unwrap(), quoted);
+        let mut json = "[".to_owned();
+        super::push_string(&mut json, text);
+        assert_eq!(json, format!("[{quoted}"));
     }
 }

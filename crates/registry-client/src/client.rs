@@ -275,7 +275,7 @@ impl Client {
     }
 
     /// Sends a call and follows redirects; credentials go to `home` only.
-    async fn follow(
+    pub(crate) async fn follow(
         &self,
         home: &Origin,
         call: &Call,

@@ -16,6 +16,7 @@ pub mod credentials;
 mod endpoint;
 mod error;
 pub mod header;
+mod index;
 mod list;
 mod login;
 mod manifest;
@@ -25,6 +26,7 @@ mod retry;
 mod secret;
 mod tls;
 mod transport;
+mod url;
 
 pub use blob::{
     BlobError, BlobSource, BlobStream, ByteStream, FileSource, HashedBlob, Mount, Upload, UploadError,
@@ -34,6 +36,7 @@ pub use endpoint::Source;
 pub use error::{
     Answer, AnswerError, CertificateError, NetworkError, NetworkFault, RedirectRefusal, RequestError,
 };
+pub use index::IndexEntry;
 pub use list::ListError;
 pub use login::{LoginError, LoginResult};
 pub use manifest::{DeleteError, ManifestError, ManifestHead, ManifestResponse, PutManifestError};
@@ -43,3 +46,4 @@ pub use options::{
 };
 pub use origin::{Origin, Scheme};
 pub use secret::Secret;
+pub use url::UrlFile;

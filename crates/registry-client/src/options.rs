@@ -13,12 +13,18 @@ use crate::origin::{Origin, Scheme};
 
 /// The domain of Docker Hub in names.
 pub const DOCKER_HUB: &str = "docker.io";
+/// The host of Docker Hub's search.
+///
+/// Source: moby registry/config.go, `IndexHostname`.
+const DOCKER_HUB_INDEX: &str = "index.docker.io";
 
 /// How a [`Client`](crate::Client) finds, trusts and treats registries.
 #[derive(Clone)]
 pub struct ClientOptions {
     /// Mirrors to ask before the registry, by the domain that stands in names (`docker.io`).
     pub mirrors: BTreeMap<String, Vec<Origin>>,
+    /// The server of Docker Hub's search, or one that answers as it does.
+    pub index: Origin,
     /// Registries that may be talked to without a good certificate, or without TLS. Loopback always may.
     pub insecure: Vec<InsecureRegistry>,
     /// Folders of the form of `/etc/docker/certs.d`; each is looked into.
@@ -161,6 +167,7 @@ impl Default for ClientOptions {
     fn default() -> ClientOptions {
         ClientOptions {
             mirrors: BTreeMap::new(),
+            index: Origin::new(Scheme::Https, DOCKER_HUB_INDEX).expect("it is a host"),
             insecure: Vec::new(),
             certs_d: vec![PathBuf::from("/etc/docker/certs.d")],
             token_realms: BTreeMap::new(),
@@ -278,6 +285,8 @@ struct DaemonProxies {
 struct ShaleKeys {
     #[serde(default)]
     mirrors: BTreeMap<String, Vec<String>>,
+    #[serde(rename = "index-server")]
+    index_server: Option<String>,
     #[serde(rename = "token-realms", default)]
     token_realms: BTreeMap<String, Vec<String>>,
 }
@@ -287,7 +296,8 @@ impl ClientOptions {
     ///
     /// `config_dir` is the folder of `config.json` (usually `~/.docker`; `DOCKER_AUTH_CONFIG` in the environment goes
     /// before it). From `daemon_json` come `registry-mirrors` (for Docker Hub), `insecure-registries`, `proxies`, and
-    /// two keys of our own: `{"shale":{"mirrors":{"quay.io":["https://m"]},"token-realms":{"r:5000":["https://t"]}}}`.
+    /// three keys of our own: `{"shale":{"mirrors":{"quay.io":["https://m"]},"token-realms":{"r:5000":["https://t"]},
+    /// "index-server":"https://hub.example.com"}}`.
     /// Files that do not exist count as empty.
     ///
     /// # Errors
@@ -329,6 +339,9 @@ impl ClientOptions {
         for (registry, mirrors) in file.shale.mirrors {
             let mirrors = mirrors.iter().map(|mirror| parse_mirror(mirror)).collect::<Result<Vec<_>, _>>()?;
             self.mirrors.insert(registry, mirrors);
+        }
+        if let Some(index) = &file.shale.index_server {
+            self.index = parse_mirror(index)?;
         }
         for (registry, realms) in file.shale.token_realms {
             let realms = realms.iter().map(|realm| parse_mirror(realm)).collect::<Result<Vec<_>, _>>()?;

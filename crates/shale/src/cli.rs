@@ -10,7 +10,7 @@ pub mod container;
 mod flags;
 mod help;
 mod spec;
-mod suggest;
+pub mod suggest;
 mod tree;
 
 use std::{ffi::OsString, path::PathBuf};

@@ -9,6 +9,7 @@ mod diff;
 mod explain;
 mod fsck;
 mod gc;
+pub mod hint;
 mod history;
 mod image_prune;
 mod image_remove;

@@ -76,6 +76,14 @@ impl Context {
         }
     }
 
+    /// Returns the tags of the store as they are typed; none where it cannot be opened.
+    pub fn image_names(&self) -> Vec<String> {
+        let engine = self.engine_to_look().ok();
+        let references = engine.and_then(|engine| engine.store().references().ok());
+        let tags = references.iter().flat_map(|references| references.iter());
+        tags.filter(|(name, _)| !name.is_digest()).map(|(name, _)| name.key.to_owned()).collect()
+    }
+
     /// Returns what a client is made from: Docker's files and the environment.
     pub fn client_options(&self) -> Result<ClientOptions, Failure> {
         let daemon_file = Path::new(DAEMON_FILE);

@@ -82,21 +82,26 @@ fn run(Invocation { action, global }: Invocation) -> u8 {
         Action::Complete(request) => commands::completion::answer(&Context::new(global), &request),
         Action::Run(command) => {
             context::start_log(&global);
-            match commands::run(&Context::new(global), command) {
+            let context = Context::new(global);
+            match commands::run(&context, command) {
                 Ok(()) => 0,
-                Err(failure) => report(&failure),
+                Err(failure) => report(&context, &failure),
             }
         }
     }
 }
 
 /// Prints what went wrong and chooses the exit code.
-fn report(failure: &Failure) -> u8 {
+fn report(context: &Context, failure: &Failure) -> u8 {
     match failure {
         Failure::Interrupted => EXIT_INTERRUPTED,
         Failure::Reported { exit_code } => *exit_code,
         Failure::Error(error) => {
-            eprintln!("Error: {}", screen::escape_lines(&format!("{error:#}")));
+            let message = format!("{error:#}");
+            eprintln!("Error: {}", screen::escape_lines(&message));
+            if let Some(hint) = commands::hint::for_error(context, &message) {
+                eprintln!("{hint}");
+            }
             EXIT_FAILURE
         }
     }

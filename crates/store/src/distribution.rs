@@ -10,11 +10,10 @@ use std::path::PathBuf;
 use hmac::{Hmac, KeyInit, Mac};
 use serde::Deserialize;
 use sha2::Sha256;
-use shale_oci::{Algorithm, DiffId, Digest};
+use shale_oci::{Algorithm, DiffId, Digest, go_json};
 
 use crate::Store;
 use crate::durable::{self, Batch, DiskError};
-use crate::go_json;
 use crate::layout::Layout;
 use crate::lease::{Lease, Purpose};
 use crate::lock::AccessError;

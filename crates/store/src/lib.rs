@@ -13,7 +13,6 @@ mod downloads;
 mod durable;
 mod fsck;
 mod gc;
-mod go_json;
 mod images;
 mod layers;
 mod layout;

@@ -10,11 +10,10 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
-use shale_oci::ImageId;
+use shale_oci::{ImageId, go_json};
 
 use crate::Store;
 use crate::durable::{self, DiskError};
-use crate::go_json;
 use crate::lock::AccessError;
 
 /// All names of a store at one moment.

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 use shale_oci::Repository;
-use shale_registry_client::ListError;
+use shale_registry_client::{IndexEntry, ListError};
 
 use crate::answer::{Answer, document};
 use crate::daemon::Daemon;
@@ -14,7 +14,9 @@ use crate::request::{Call, Filters};
 const LIMIT_DEFAULT: usize = 25;
 const LIMIT_MAX: usize = 100;
 
-/// Lists the repositories of a registry whose names hold the term; a registry knows neither descriptions nor stars.
+/// Lists the repositories that fit the term: of Docker Hub, or of the registry that stands before it.
+///
+/// A registry knows neither descriptions nor stars.
 pub(crate) async fn answer(daemon: &Daemon, call: &Call) -> Result<Answer, Failure> {
     let term = call.query.text("term").unwrap_or_default();
     let limit = match call.query.text("limit").map(str::parse::<usize>) {
@@ -25,44 +27,77 @@ pub(crate) async fn answer(daemon: &Daemon, call: &Call) -> Result<Answer, Failu
             return Err(Failure::invalid(format!("Limit {limit} is outside the range of [1, {LIMIT_MAX}]")));
         }
     };
-    let may_be_shown = check_filters(&call.query.filters()?)?;
-    let (registry, wanted) = term.split_once('/').unwrap_or(("", term));
+    let filters = Wanted::parse(&call.query.filters()?)?;
+    let (registry, rest) = term.split_once('/').unwrap_or(("", term));
     let is_host = registry == "localhost" || registry.contains(['.', ':']);
-    if !is_host || registry == "docker.io" || registry == "index.docker.io" {
-        let message = "Docker Hub is searched over an API of its own, which is not spoken here; put a registry before the term";
-        return Err(Failure::new(StatusCode::NOT_IMPLEMENTED, message));
-    }
-    let repository = Repository::new(registry, "search")?;
-    let client = registry_auth::client(call, &daemon.registries, &repository)?;
-    let found = client.search(registry, wanted).await.map_err(|error| match error {
+    let found = match registry {
+        "docker.io" | "index.docker.io" => daemon.registries.search_index(rest, limit).await,
+        registry if is_host => in_catalog(daemon, call, registry, rest).await?,
+        _ => daemon.registries.search_index(term, limit).await,
+    };
+    let found = found.map_err(|error| match error {
         ListError::NotFound { .. } => {
             Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "Unexpected status code 404")
         }
         error => Failure::internal(&error),
     })?;
-    let mut names: Vec<&str> = found.iter().map(Repository::familiar).filter(|_| may_be_shown).collect();
-    names.sort_unstable();
-    names.truncate(limit);
-    let rows = names.into_iter().map(row).collect();
+    let rows = found.iter().filter(|entry| filters.keep(entry)).take(limit).map(row).collect();
     Ok(document(&Value::Array(rows)))
 }
 
-fn row(name: &str) -> Value {
-    json!({ "star_count": 0, "is_official": false, "name": name, "is_automated": false, "description": "" })
+/// Looks through the list of a registry's repositories.
+async fn in_catalog(
+    daemon: &Daemon,
+    call: &Call,
+    registry: &str,
+    term: &str,
+) -> Result<Result<Vec<IndexEntry>, ListError>, Failure> {
+    let repository = Repository::new(registry, "search")?;
+    let client = registry_auth::client(call, &daemon.registries, &repository)?;
+    Ok(client.search(registry, term).await.map(|mut found| {
+        found.sort_by(|a, b| a.familiar().cmp(b.familiar()));
+        found.iter().map(|repository| IndexEntry::named(repository.familiar())).collect()
+    }))
 }
 
-/// Returns whether something without stars and without a seal passes the filters.
-fn check_filters(filters: &Filters) -> Result<bool, Failure> {
-    let mut passes = true;
-    for (name, values) in filters {
-        for value in values {
-            let invalid = || Failure::invalid(format!("invalid filter '{name}=[{value}]'"));
-            passes &= match name.as_str() {
-                "is-official" | "is-automated" => !value.parse::<bool>().map_err(|_| invalid())?,
-                "stars" => value.parse::<u64>().map_err(|_| invalid())? == 0,
-                _ => return Err(Failure::invalid(format!("invalid filter '{name}'"))),
-            };
+fn row(entry: &IndexEntry) -> Value {
+    json!({
+        "star_count": entry.stars,
+        "is_official": entry.is_official,
+        "name": entry.name,
+        "is_automated": entry.is_automated,
+        "description": entry.description,
+    })
+}
+
+/// What the filters ask for.
+#[derive(Default)]
+struct Wanted {
+    is_official: Option<bool>,
+    is_automated: Option<bool>,
+    stars_min: u64,
+}
+
+impl Wanted {
+    fn parse(filters: &Filters) -> Result<Wanted, Failure> {
+        let mut wanted = Wanted::default();
+        for (name, values) in filters {
+            for value in values {
+                let invalid = || Failure::invalid(format!("invalid filter '{name}=[{value}]'"));
+                match name.as_str() {
+                    "is-official" => wanted.is_official = Some(value.parse().map_err(|_| invalid())?),
+                    "is-automated" => wanted.is_automated = Some(value.parse().map_err(|_| invalid())?),
+                    "stars" => wanted.stars_min = value.parse().map_err(|_| invalid())?,
+                    _ => return Err(Failure::invalid(format!("invalid filter '{name}'"))),
+                }
+            }
         }
+        Ok(wanted)
     }
-    Ok(passes)
+
+    fn keep(&self, entry: &IndexEntry) -> bool {
+        self.is_official.is_none_or(|wanted| wanted == entry.is_official)
+            && self.is_automated.is_none_or(|wanted| wanted == entry.is_automated)
+            && entry.stars >= self.stars_min
+    }
 }

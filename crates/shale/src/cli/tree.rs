@@ -37,7 +37,7 @@ static ROOT: Spec = Spec {
             Kind::Text,
             "Set the logging level (\"debug\", \"info\", \"warn\", \"error\", \"fatal\")",
         )
-        .or("\"info\"")
+        .or("\"warn\"")
         .completed_by(Completes::Words(&["debug", "info", "warn", "error", "fatal"])),
         Flag::switch("version", Some('v'), "Print version information and quit"),
     ],

@@ -13,17 +13,6 @@ pub fn script(shell: Shell, descriptions: bool) -> Result<(), Failure> {
 
 /// Prints what could stand at the end of a command line; never fails, because nobody would see it.
 pub fn answer(context: &Context, request: &Request) -> u8 {
-    let image_names = || {
-        let engine = context.engine_to_look().ok();
-        let references = engine.and_then(|engine| engine.store().references().ok());
-        references.map_or_else(Vec::new, |references| {
-            references
-                .iter()
-                .filter(|(name, _)| !name.is_digest())
-                .map(|(name, _)| name.key.to_owned())
-                .collect()
-        })
-    };
-    print!("{}", request.answer(image_names).text());
+    print!("{}", request.answer(|| context.image_names()).text());
     0
 }

@@ -36,6 +36,9 @@ pub fn run(context: &Context, command: &ImageRemove) -> Result<(), Failure> {
     }
     for error in &errors {
         eprintln!("{}", screen::escape_lines(error));
+        if let Some(hint) = super::hint::for_error(context, error) {
+            eprintln!("{hint}");
+        }
     }
     if is_fatal { Err(Failure::Reported { exit_code: 1 }) } else { Ok(()) }
 }

@@ -59,7 +59,12 @@ pub fn run(context: &Context, inspect: &Inspect) -> Result<(), Failure> {
     if errors.is_empty() {
         return Ok(());
     }
-    errors.iter().for_each(complain);
+    for error in &errors {
+        complain(error);
+        if let Some(hint) = super::hint::for_error(context, &error.to_string()) {
+            eprintln!("{hint}");
+        }
+    }
     Err(Failure::Reported { exit_code: 1 })
 }
 

@@ -1,7 +1,7 @@
 //! `shale search`.
 
 use anyhow::anyhow;
-use shale_registry_client::{DOCKER_HUB, ListError};
+use shale_registry_client::{Client, DOCKER_HUB, IndexEntry, ListError};
 
 use super::Failure;
 use crate::cli::Search;
@@ -11,7 +11,7 @@ use crate::terminal::listing::search::{Found, render};
 /// Repositories that are shown where the user names no number, as docker does.
 const LIMIT_DEFAULT: usize = 25;
 
-/// Lists the repositories of a registry whose name contains a term.
+/// Lists the repositories that fit a term, on Docker Hub or in a registry.
 ///
 /// A registry knows no descriptions and no stars; the filters for them choose among what is known.
 pub fn run(context: &Context, search: &Search) -> Result<(), Failure> {
@@ -21,15 +21,31 @@ pub fn run(context: &Context, search: &Search) -> Result<(), Failure> {
         Some(limit) => return Err(anyhow!("limit {limit} is outside the range of [1, 100]").into()),
     };
     let filters = Filters::parse(&search.filters)?;
-    let Some((registry, term)) = split_registry(&search.term) else {
-        return Err(anyhow!(
-            "Docker Hub is searched over an API of its own, which shale does not speak; put a registry in front, \
-             as in registry.example.com/{}",
-            search.term
-        )
-        .into());
-    };
     let client = context.client()?;
+    let found = match split_registry(&search.term) {
+        Some((registry, term)) => in_catalog(context, &client, registry, term)?,
+        None => in_index(context, &client, &search.term, limit)?,
+    };
+    let found: Vec<Found> = found.into_iter().filter(|found| filters.keep(found)).take(limit).collect();
+    print!("{}", render(&found, &search.format, search.no_trunc)?);
+    Ok(())
+}
+
+/// Asks Docker Hub's search, or the server that stands in for it.
+fn in_index(context: &Context, client: &Client, term: &str, limit: usize) -> Result<Vec<Found>, Failure> {
+    let term = term.strip_prefix("docker.io/").unwrap_or(term);
+    let found = context.block_on(client.search_index(term, limit))?;
+    let entry = |entry: IndexEntry| Found {
+        name: entry.name,
+        description: entry.description,
+        stars: entry.stars,
+        is_official: entry.is_official,
+    };
+    Ok(found.into_iter().map(entry).collect())
+}
+
+/// Looks through the list of a registry's repositories.
+fn in_catalog(context: &Context, client: &Client, registry: &str, term: &str) -> Result<Vec<Found>, Failure> {
     let found = context.block_on(async { Ok::<_, Failure>(client.search(registry, term).await) })?;
     let mut found = match found {
         Err(ListError::NotFound { answer }) => {
@@ -38,14 +54,8 @@ pub fn run(context: &Context, search: &Search) -> Result<(), Failure> {
         found => found?,
     };
     found.sort_by(|a, b| a.familiar().cmp(b.familiar()));
-    let found: Vec<Found> = found
-        .into_iter()
-        .map(|repository| Found { name: repository.familiar().to_owned(), ..Found::default() })
-        .filter(|found| filters.keep(found))
-        .take(limit)
-        .collect();
-    print!("{}", render(&found, &search.format, search.no_trunc)?);
-    Ok(())
+    let found = found.into_iter();
+    Ok(found.map(|repository| Found { name: repository.familiar().to_owned(), ..Found::default() }).collect())
 }
 
 /// Returns the registry before a term; a term without one is for Docker Hub.

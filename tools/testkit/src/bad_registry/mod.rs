@@ -5,10 +5,11 @@
 //!
 //! The behaviours are named in `reference` form: `man-…` for manifests, `config-…`, `blob-…`, `auth-…` (a Bearer
 //! registry whose token server misbehaves), `cred-basic-…` and `cred-ok-…` (a good Basic or Bearer registry with another
-//! behaviour inside), `tags-…`, `p-…` (push). A name that is none of them is a good registry.
+//! behaviour inside), `tags-…`, `p-…` (push), `index-…` (the search of a hub). A name that is none of them is a good registry.
 
 mod auth;
 mod http;
+mod index;
 mod pull;
 mod push;
 
@@ -238,6 +239,9 @@ fn home(shared: &Shared, connection: &mut http::Connection, request: &mut Reques
     auth::gate(shared, connection, request)?;
     if connection.has_answered() {
         return Some(());
+    }
+    if request.path.starts_with("/v1/search") {
+        return index::search(shared, connection, request);
     }
     if request.path == "/v2/" {
         return connection.answer(200, &[("Content-Type", "application/json")], b"{}");

@@ -35,8 +35,8 @@ pub(super) const LOGOUT: Spec = Spec {
 pub(super) const SEARCH: Spec = Spec {
     name: "search",
     usage: "[OPTIONS] TERM",
-    about: "Search a registry for images",
-    long: "Search a registry for images.\nA TERM such as \"registry.example.com/web\" searches that registry's catalog.",
+    about: "Search Docker Hub or a registry for images",
+    long: "Search Docker Hub for images.\nA TERM such as \"registry.example.com/web\" searches that registry's catalog.",
     arguments: (1, 1),
     flags: &[
         Flag::value("filter", Some('f'), Kind::Filter, "Filter output based on conditions provided"),
@@ -80,7 +80,7 @@ pub(super) const INSPECT: Spec = Spec {
         FORMAT_OF_OBJECT,
         Flag::switch("size", Some('s'), "Display total file sizes if the type is container"),
         Flag::value("type", None, Kind::Text, "Only inspect objects of the given type")
-            .completed_by(Completes::Words(&["image"])),
+            .completed_by(Completes::Words(&["container", "image"])),
     ],
     make: Some(Command::inspect),
     completes: Completes::Images,
@@ -186,6 +186,7 @@ pub(super) const FSCK: Spec = Spec {
     name: "fsck",
     usage: "[OPTIONS]",
     about: "Check the store for damage",
+    long: "Check the store for damage.\nEvery file of every layer is read. Ends with 1 where something is damaged and stays so.",
     flags: &[
         Flag::switch("quiet", Some('q'), "Print damage only"),
         Flag::switch("repair", None, "Fetch what is damaged from its registry again"),
