@@ -13,6 +13,7 @@ pub mod auth;
 mod blob;
 mod client;
 pub mod credentials;
+mod download;
 mod endpoint;
 mod error;
 pub mod header;
@@ -32,6 +33,7 @@ pub use blob::{
     BlobError, BlobSource, BlobStream, ByteStream, FileSource, HashedBlob, Mount, Upload, UploadError,
 };
 pub use client::{Client, ClientError};
+pub use download::{DownloadError, Downloaded};
 pub use endpoint::Source;
 pub use error::{
     Answer, AnswerError, CertificateError, NetworkError, NetworkFault, RedirectRefusal, RequestError,
