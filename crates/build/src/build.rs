@@ -1,8 +1,7 @@
 //! The story of a build: stages in order, each step looked up, or done and committed.
 
-use std::cell::OnceCell;
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use shale_dockerfile::{
     Command, Dialect, Dockerfile, Instruction, Origin, Plan, PlanOptions, Span, StageScope, Step,
@@ -12,12 +11,13 @@ use shale_rootfs::Whiteouts;
 use shale_runtime::Runtime;
 use shale_store::{HeldLayer, PublishedLayers, Store};
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Claim, Claims};
 use crate::commit::whiteouts_of_process;
 use crate::context::Context;
 use crate::copy::source::MountedRoot;
 use crate::error::BuildError;
-use crate::options::BuildOptions;
+use crate::options::{BuildOptions, NamedContext};
+use crate::parallel::Cancel;
 use crate::ports::{Images, Output};
 use crate::stage::StageState;
 
@@ -68,21 +68,29 @@ pub(crate) struct Builder<'a> {
     pub output: &'a dyn Output,
     pub dialect: Dialect,
     pub plan: Plan,
-    pub cache: Cache,
+    pub cache: Arc<Mutex<Cache>>,
+    pub claims: Arc<Claims>,
+    /// The step that this stage does right now.
+    pub claim: Option<Claim>,
     pub whiteouts: Whiteouts,
     pub published: Vec<PublishedLayers>,
     /// Finished stages, by index.
-    stages: HashMap<usize, StageState>,
-    /// Images that `FROM` and `--from` name, by name and platform.
-    resolved: HashMap<(String, Option<String>), ImageId>,
-    held: Vec<HeldLayer>,
-    pub(crate) roots: HashMap<ImageId, Rc<MountedRoot>>,
-    runtime: OnceCell<Runtime>,
-    step: usize,
+    pub(crate) stages: HashMap<usize, StageState>,
+    /// Whether the triggers of a stage's base are in the plan.
+    pub(crate) ready: Vec<bool>,
+    resolved: Arc<Resolved>,
+    pub(crate) held: Vec<HeldLayer>,
+    pub(crate) roots: HashMap<ImageId, Arc<MountedRoot>>,
+    runtime: Arc<OnceLock<Runtime>>,
+    pub(crate) cancel: Arc<Cancel>,
+    pub(crate) step: usize,
     steps: usize,
-    reports: Vec<StepReport>,
+    pub(crate) reports: Vec<StepReport>,
     pub(crate) is_cached: bool,
 }
+
+/// Images that `FROM` and `--from` name, by name and platform.
+type Resolved = Mutex<HashMap<(String, Option<String>), ImageId>>;
 
 /// Builds what `options` ask for of `dockerfile`, and returns the image; it has no name yet.
 ///
@@ -103,14 +111,11 @@ pub fn build(
         target: options.target.clone(),
         build_arguments: options.build_arguments.clone(),
         target_platform,
+        named_contexts: options.named_contexts.keys().cloned().collect(),
         ..PlanOptions::default()
     };
     let plan = dockerfile.plan(&plan_options).map_err(BuildError::from)?;
-    let needed = plan.needed_stages();
-    let own = |step: &&Step| !step.is_trigger;
-    let steps = dockerfile.arguments.len()
-        + needed.map(|stage| 1 + stage.steps.iter().filter(own).count()).sum::<usize>()
-        + options.labels.len();
+    let ready = vec![false; plan.stages.len()];
     let mut builder = Builder {
         store,
         options,
@@ -119,19 +124,31 @@ pub fn build(
         output,
         dialect: dockerfile.dialect,
         plan,
-        cache: Cache::default(),
+        cache: Arc::default(),
+        claims: Arc::default(),
+        claim: None,
         whiteouts: whiteouts_of_process(),
         published: Vec::new(),
         stages: HashMap::new(),
-        resolved: HashMap::new(),
+        ready,
+        resolved: Arc::default(),
         held: Vec::new(),
         roots: HashMap::new(),
-        runtime: OnceCell::new(),
+        runtime: Arc::default(),
+        cancel: Arc::default(),
         step: 0,
-        steps,
+        steps: 0,
         reports: Vec::new(),
         is_cached: false,
     };
+    if dockerfile.dialect.runs_stages_at_once() {
+        builder.resolve_bases()?;
+    }
+    builder.steps = dockerfile.arguments.len()
+        + builder.plan.needed_stages().map(|stage| builder.own_steps(stage.index)).sum::<usize>();
+    if dockerfile.dialect == Dialect::Classic {
+        builder.warn_of_empty_lines(dockerfile);
+    }
     for argument in &dockerfile.arguments {
         builder.announce(&argument.text);
     }
@@ -141,9 +158,13 @@ pub fn build(
 impl Builder<'_> {
     fn run_stages(&mut self) -> Result<Built, Failed> {
         let target = self.plan.target;
-        for index in 0..self.plan.stages.len() {
-            if self.plan.stages[index].is_needed {
-                self.run_stage(index)?;
+        if self.dialect.runs_stages_at_once() && self.plan.needed_stages().count() > 1 {
+            self.run_stages_at_once()?;
+        } else {
+            for index in 0..self.plan.stages.len() {
+                if self.plan.stages[index].is_needed {
+                    self.run_stage(index)?;
+                }
             }
         }
         let unused = self.plan.unused_build_arguments();
@@ -155,7 +176,57 @@ impl Builder<'_> {
         Ok(Built { image, steps: std::mem::take(&mut self.reports) })
     }
 
-    fn run_stage(&mut self, index: usize) -> Result<(), Failed> {
+    /// Returns a builder for one stage that knows what this one knows, and the finished stages `dependencies`.
+    pub(crate) fn of_stage<'s>(
+        &'s self,
+        output: &'s dyn Output,
+        dependencies: HashMap<usize, StageState>,
+        step: usize,
+    ) -> Builder<'s> {
+        Builder {
+            store: self.store,
+            options: self.options,
+            context: self.context,
+            images: self.images,
+            output,
+            dialect: self.dialect,
+            plan: self.plan.clone(),
+            cache: Arc::clone(&self.cache),
+            claims: Arc::clone(&self.claims),
+            claim: None,
+            whiteouts: self.whiteouts,
+            published: Vec::new(),
+            stages: dependencies,
+            ready: self.ready.clone(),
+            resolved: Arc::clone(&self.resolved),
+            held: Vec::new(),
+            roots: HashMap::new(),
+            runtime: Arc::clone(&self.runtime),
+            cancel: Arc::clone(&self.cancel),
+            step,
+            steps: self.steps,
+            reports: Vec::new(),
+            is_cached: false,
+        }
+    }
+
+    /// Returns what must be held until the whole build is over, and hands over the reports.
+    pub(crate) fn into_kept(
+        self,
+        hand_over: impl FnOnce(Vec<StepReport>),
+    ) -> (Vec<PublishedLayers>, Vec<HeldLayer>) {
+        hand_over(self.reports);
+        (self.published, self.held)
+    }
+
+    /// Returns how many steps a stage counts for: its `FROM`, its own instructions, and the labels of the user.
+    pub(crate) fn own_steps(&self, index: usize) -> usize {
+        let stage = &self.plan.stages[index];
+        let labels = if index == self.plan.target { self.options.labels.len() } else { 0 };
+        1 + stage.steps.iter().filter(|step| !step.is_trigger).count() + labels
+    }
+
+    pub(crate) fn run_stage(&mut self, index: usize) -> Result<(), Failed> {
         let (span, text) = (self.plan.stages[index].span, self.plan.stages[index].text.clone());
         let at = |span: Span| move |error: BuildError| Failed { span: error.span().or(Some(span)), error };
         self.announce(&text);
@@ -172,6 +243,9 @@ impl Builder<'_> {
         }
         self.output.text(&format!(" ---> {}\n", id(&stage)));
         for place in triggers..self.plan.stages[index].steps.len() {
+            if self.cancel.is_over() {
+                return Err(BuildError::Cancelled.into());
+            }
             let step = self.plan.stages[index].steps[place].clone();
             self.announce(&step.instruction.text);
             self.run_step(&mut stage, &step).map_err(at(step.instruction.span))?;
@@ -193,6 +267,18 @@ impl Builder<'_> {
         Ok(())
     }
 
+    /// Says which instructions have an empty line inside, in the words and the colour of the classic builder.
+    fn warn_of_empty_lines(&self, dockerfile: &Dockerfile) {
+        let nodes = dockerfile.nodes.iter().filter(|node| node.empty_continuation.is_some());
+        let warnings: String = nodes
+            .map(|node| format!("[WARNING]: Empty continuation line found in:\n    {}\n", node.original))
+            .collect();
+        if !warnings.is_empty() {
+            let end = "[WARNING]: Empty continuation lines will become errors in a future release.";
+            self.output.text(&format!("\u{1b}[91m{warnings}{end}\n\u{1b}[0m"));
+        }
+    }
+
     fn announce(&mut self, text: &str) {
         self.step += 1;
         self.output.text(&format!("Step {}/{} : {text}", self.step, self.steps));
@@ -200,7 +286,11 @@ impl Builder<'_> {
     }
 
     fn start_stage(&mut self, index: usize) -> Result<StageState, BuildError> {
-        let probes = !self.options.no_cache;
+        let is_stage = |name: &String| {
+            let stage = &self.plan.stages[index];
+            stage.name.as_deref() == Some(&name.to_lowercase()) || *name == index.to_string()
+        };
+        let probes = !self.options.no_cache && !self.options.no_cache_stages.iter().any(is_stage);
         let base = self.plan.stages[index].base.clone();
         let platform = self.plan.stages[index].platform.clone().or_else(|| self.options.platform.clone());
         let mut stage = match base {
@@ -216,30 +306,53 @@ impl Builder<'_> {
                 stage.scope = scope;
                 stage.cmd_set = false;
                 stage.probes = probes;
+                stage.shares = probes;
                 stage.run.env = Some(stage.scope.environment().to_list());
                 if !self.dialect.inherits_author() {
                     stage.author = String::new();
                 }
                 stage
             }
-            Origin::Image(name) => {
-                let image = self.resolve_image(&name, platform.as_ref())?;
-                let config = self.config_of(image)?;
-                let own = config.config.as_ref();
-                let environment = own.and_then(|config| config.env.clone()).unwrap_or_default();
-                let scope = StageScope::from_image(&self.plan, environment.iter().map(String::as_str));
-                let triggers = own.and_then(|config| config.on_build.clone()).unwrap_or_default();
-                self.plan.add_triggers(index, &triggers)?;
-                StageState::on_image(image, config, scope, probes)
-            }
-            Origin::NamedContext(name) => {
-                return Err(BuildError::Unsupported(format!("the named context {name} is not supported")));
-            }
+            Origin::Image(name) => self.start_on_image(index, &name, probes)?,
+            Origin::NamedContext(name) => match self.options.named_contexts.get(&name) {
+                Some(NamedContext::Image(image)) => self.start_on_image(index, &image.clone(), probes)?,
+                _ => {
+                    return Err(BuildError::Unsupported(format!(
+                        "the named context {name} is a directory; a stage starts from an image, so give \
+                         --build-context {name}=docker-image://…"
+                    )));
+                }
+            },
         };
         if stage.run.on_build.as_ref().is_some_and(|triggers| !triggers.is_empty()) {
             stage.run.on_build = None;
         }
         Ok(stage)
+    }
+
+    fn start_on_image(&mut self, index: usize, name: &str, probes: bool) -> Result<StageState, BuildError> {
+        let (image, config) = self.take_in_triggers(index, name)?;
+        let own = config.config.as_ref();
+        let environment = own.and_then(|config| config.env.clone()).unwrap_or_default();
+        let scope = StageScope::from_image(&self.plan, environment.iter().map(String::as_str));
+        Ok(StageState::on_image(image, config, scope, probes))
+    }
+
+    /// Returns the base image of a stage; its triggers are then in the plan.
+    pub(crate) fn take_in_triggers(
+        &mut self,
+        index: usize,
+        name: &str,
+    ) -> Result<(ImageId, ImageConfig), BuildError> {
+        let platform = self.plan.stages[index].platform.clone().or_else(|| self.options.platform.clone());
+        let image = self.resolve_image(name, platform.as_ref())?;
+        let config = self.config_of(image)?;
+        if !std::mem::replace(&mut self.ready[index], true) {
+            let own = config.config.as_ref();
+            let triggers = own.and_then(|config| config.on_build.clone()).unwrap_or_default();
+            self.plan.add_triggers(index, &triggers)?;
+        }
+        Ok((image, config))
     }
 
     /// Returns the image that a Dockerfile names, held against deletion until the build is over.
@@ -249,7 +362,10 @@ impl Builder<'_> {
         platform: Option<&Platform>,
     ) -> Result<ImageId, BuildError> {
         let key = (name.to_owned(), platform.map(ToString::to_string));
-        if let Some(image) = self.resolved.get(&key) {
+        // Held while the image is fetched: stages that name the same one wait for it.
+        let resolved = Arc::clone(&self.resolved);
+        let mut resolved = resolved.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(image) = resolved.get(&key) {
             return Ok(*image);
         }
         let image =
@@ -258,7 +374,7 @@ impl Builder<'_> {
         if let Some(top) = shale_oci::ChainId::stack(&config.rootfs.diff_ids).pop() {
             self.held.extend(self.store.hold_layer(top)?);
         }
-        self.resolved.insert(key, image);
+        resolved.insert(key, image);
         Ok(image)
     }
 
@@ -277,10 +393,15 @@ impl Builder<'_> {
                 let platform = self.options.platform.clone();
                 self.resolve_image(name, platform.as_ref()).map(Some)
             }
+            Origin::NamedContext(name) => match self.options.named_contexts.get(name) {
+                Some(NamedContext::Image(image)) => {
+                    let (image, platform) = (image.clone(), self.options.platform.clone());
+                    self.resolve_image(&image, platform.as_ref()).map(Some)
+                }
+                _ => Err(BuildError::Unsupported(format!("the named context {name} is no image"))),
+            },
             Origin::Scratch => Ok(None),
-            Origin::Context | Origin::NamedContext(_) => {
-                Err(BuildError::Unsupported("this is no stage and no image".to_owned()))
-            }
+            Origin::Context => Err(BuildError::Unsupported("this is no stage and no image".to_owned())),
         }
     }
 

@@ -3,12 +3,17 @@
 //! As Docker's: of the images whose `parent` is the current one, the newest whose container config says the same. So
 //! a step that dockerd made is found, and dockerd finds those made here.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use shale_oci::{ImageConfig, ImageId, RunConfig};
 use shale_store::Store;
 
 use crate::error::BuildError;
+
+/// How long a stage waits for another one that does the same step.
+const CLAIM_WAIT_MAX: Duration = Duration::from_secs(600);
 
 /// The images of a store by what they were built upon.
 #[derive(Debug, Default)]
@@ -78,6 +83,50 @@ impl Cache {
             self.children = Some(children);
         }
         Ok(self.children.as_mut().expect("filled above"))
+    }
+}
+
+/// Steps that are being done, so that two stages that have one in common do it once.
+///
+/// Two images of one step would be worse than work done twice: the next build finds only the newer one, and so not what
+/// was built upon the other.
+#[derive(Debug, Default)]
+pub(crate) struct Claims {
+    claimed: Mutex<HashSet<StepKey>>,
+    freed: Condvar,
+}
+
+/// What a step is built upon, and the parts of its key.
+type StepKey = (Option<ImageId>, Vec<(&'static str, String)>);
+
+/// A step that this stage does; dropping it lets others look for the result.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    claims: Arc<Claims>,
+    key: StepKey,
+}
+
+impl Claims {
+    /// Claims a step; `None` when another stage had it meanwhile, which is worth a look into the cache.
+    pub fn claim(self: &Arc<Claims>, parent: Option<ImageId>, step: &RunConfig) -> Option<Claim> {
+        let key = (parent, key_parts(step));
+        let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
+        if claimed.insert(key.clone()) {
+            return Some(Claim { claims: Arc::clone(self), key });
+        }
+        let is_claimed = |claimed: &mut HashSet<StepKey>| claimed.contains(&key);
+        let waited = self.freed.wait_timeout_while(claimed, CLAIM_WAIT_MAX, is_claimed);
+        let (claimed, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        drop(claimed);
+        // After so long a time the other stage may be waiting for this one to speak: then it is done twice.
+        timeout.timed_out().then(|| Claim { claims: Arc::clone(self), key: (None, Vec::new()) })
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.claims.claimed.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+        self.claims.freed.notify_all();
     }
 }
 

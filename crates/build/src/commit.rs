@@ -142,7 +142,8 @@ impl Builder<'_> {
         };
         let image = self.store.put_image(bytes.as_bytes(), put)?;
         if lineage == Lineage::Step {
-            self.cache.add(stage.image, image, &created, container_config.clone());
+            self.cache().add(stage.image, image, &created, container_config.clone());
+            self.claim = None;
         }
         config.config = Some(stage.run.clone());
         config.container_config = Some(container_config);

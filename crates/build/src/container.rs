@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use shale_dockerfile::{Run, Script, Step};
 use shale_oci::DiffId;
 use shale_runtime::spec::{BindMount, EtcFiles, HostsFile, Mount, Network, Propagation, User, resolv_conf};
-use shale_runtime::{ContainerSpec, RunError, Signals, Stdio, Stream};
+use shale_runtime::{ContainerSpec, RunError, Stdio, Stream};
 use shale_store::LayerWriter;
 
 use crate::build::Builder;
@@ -117,10 +117,13 @@ impl Builder<'_> {
         }
         let added = self.add_mounts(&mut spec, stage, step, run, script, root, &scratch)?;
         let runtime = self.runtime()?;
-        let result =
-            run_with_output(self.output, |stdio| runtime.run_to_end(&spec, stdio, &mut Signals::none()));
+        let mut signals = self.cancel.signals();
+        let result = run_with_output(self.output, |stdio| runtime.run_to_end(&spec, stdio, &mut signals));
         added.remove(root);
         let status = result?;
+        if self.cancel.is_over() {
+            return Err(BuildError::Cancelled);
+        }
         if status.code != 0 {
             return Err(BuildError::Run { command: words.join(" "), code: status.code });
         }

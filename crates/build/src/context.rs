@@ -38,12 +38,12 @@ pub enum ContextError {
     #[error("could not unpack the context: {0}")]
     Archive(Box<dyn std::error::Error + Send + Sync>),
     /// The ignore file is malformed.
-    #[error("could not read {file}: {source}")]
+    #[error("error checking context: {error} of {file}")]
     Ignore {
         /// The file.
         file: String,
         /// What is wrong.
-        source: IgnoreError,
+        error: IgnoreError,
     },
 }
 
@@ -82,6 +82,15 @@ impl UnpackedContext {
         Ok(UnpackedContext { place })
     }
 
+    /// Makes an empty place for a context that somebody else fills.
+    ///
+    /// # Errors
+    /// [`ContextError::Archive`] when the store cannot make it.
+    pub fn empty(store: &Store) -> Result<UnpackedContext, ContextError> {
+        let place = store.begin_layer().map_err(|error| ContextError::Archive(error.into()))?;
+        Ok(UnpackedContext { place })
+    }
+
     /// Returns where the context is.
     pub fn path(&self) -> PathBuf {
         self.place.diff_path()
@@ -117,18 +126,31 @@ impl Context {
         };
         let ignore = match content {
             Some(content) => {
-                IgnoreFile::parse(&content).map_err(|source| ContextError::Ignore { file, source })?
+                IgnoreFile::parse(&content).map_err(|error| ContextError::Ignore { file, error })?
             }
             None => IgnoreFile::default(),
         };
         let mut tree = Tree::context(path, ignore.clone()).map_err(failed)?;
         tree.hashes_link_targets = dialect == Dialect::Classic;
+        tree.walks_as_docker = dialect.prunes_by_text_of_exceptions();
         Ok(Context { tree: Some(tree), ignore })
     }
 
     /// Returns the rules that hide files.
     pub fn ignore_file(&self) -> &IgnoreFile {
         &self.ignore
+    }
+
+    /// Reads the Dockerfile `named` of a context that came from elsewhere: no link and no `..` leads out of it.
+    ///
+    /// # Errors
+    /// [`ContextError`].
+    pub fn read_dockerfile_inside(context: &Path, named: &str) -> Result<(PathBuf, Vec<u8>), ContextError> {
+        let path = context.join(named.trim_start_matches('/'));
+        let failed = |source: io::Error| ContextError::Read { path: path.clone(), source };
+        let tree = Tree::context(context, IgnoreFile::default()).map_err(failed)?;
+        let read = read_small_file(tree.descriptor(), named, DOCKERFILE_SIZE_MAX as u64).map_err(failed)?;
+        Ok((path.clone(), read.ok_or(ContextError::NoDockerfile(path))?))
     }
 
     /// Finds and reads the Dockerfile: `named`, or `Dockerfile`, or `dockerfile` in `context`; returns its path too.

@@ -10,6 +10,7 @@ use crate::build::Builder;
 use crate::commit::StepResult;
 use crate::error::{BuildError, CopyFault};
 use crate::owner::{self, Owner};
+use crate::remote::{self, is_remote};
 use crate::stage::StageState;
 use place::{Destination, ModeChange, Placer, fault};
 use source::{Source, SourceContent};
@@ -24,7 +25,11 @@ struct Request<'a> {
     chmod: Option<&'a str>,
     excludes: &'a [String],
     parents: bool,
-    /// Archives are unpacked: `None` where the content decides.
+    /// `--link`: made upon nothing, so that no link of the image is followed and the image does not matter.
+    link: bool,
+    /// `--unpack`
+    unpack: Option<bool>,
+    /// Whether archives are unpacked at all.
     unpacks: bool,
     /// Files keep their owners: those of other stages and images.
     keeps_owners: bool,
@@ -48,42 +53,61 @@ impl Builder<'_> {
                 chmod: copy.chmod.as_deref(),
                 excludes: &copy.excludes,
                 parents: copy.parents,
+                link: copy.link,
+                unpack: None,
                 unpacks: false,
                 keeps_owners: origin != Origin::Context,
             },
-            Command::Add(add) => {
-                if let Some(url) = add.sources.iter().find(|source| is_remote(source)) {
-                    return Err(BuildError::Unsupported(format!(
-                        "ADD of {url}: remote sources are not supported"
-                    )));
-                }
-                Request {
-                    keyword: "ADD",
-                    sources: &add.sources,
-                    inline_files: &add.inline_files,
-                    destination: &add.destination,
-                    chown: add.chown.as_deref(),
-                    chmod: add.chmod.as_deref(),
-                    excludes: &add.excludes,
-                    parents: false,
-                    unpacks: add.unpack.unwrap_or(true),
-                    keeps_owners: false,
-                }
-            }
+            Command::Add(add) => Request {
+                keyword: "ADD",
+                sources: &add.sources,
+                inline_files: &add.inline_files,
+                destination: &add.destination,
+                chown: add.chown.as_deref(),
+                chmod: add.chmod.as_deref(),
+                excludes: &add.excludes,
+                parents: false,
+                link: add.link,
+                unpack: add.unpack,
+                unpacks: true,
+                keeps_owners: false,
+            },
             _ => unreachable!("only COPY and ADD copy"),
         };
         let failed = |fault| BuildError::Copy { keyword: request.keyword, fault };
         let root = match &origin {
             Origin::Context => None,
-            other => Some(self.root_of(other)?),
+            other => Some(self.from_origin(other)?),
         };
-        let tree = match (&root, &self.context.tree) {
-            (Some(root), _) => Some(&root.tree),
-            (None, context) => context.as_ref(),
+        let tree = match &root {
+            Some(root) => root.tree(),
+            None => self.context.tree.as_ref(),
         };
+        let is_fetched = |source: &&String| request.keyword == "ADD" && is_remote(source);
+        let local: Vec<String> =
+            request.sources.iter().filter(|source| !is_fetched(source)).cloned().collect();
         let mut sources =
-            source::find(tree, request.sources, request.excludes, request.parents, self.dialect)
-                .map_err(failed)?;
+            source::find(tree, &local, request.excludes, request.parents, self.dialect).map_err(failed)?;
+        // What is fetched stays until the step is done.
+        let mut places = Vec::new();
+        if let Command::Add(add) = command {
+            let wanted = remote::Request {
+                checksum: add.checksum.as_deref(),
+                keeps_git: add.keep_git_dir.unwrap_or(false),
+                needs_name: names_directory(request.destination) || request.sources.len() > 1,
+            };
+            if let (Some(checksum), false) = (wanted.checksum, local.is_empty()) {
+                return Err(BuildError::Unsupported(format!(
+                    "--checksum={checksum} is for what is fetched, and {} is not",
+                    local[0]
+                )));
+            }
+            for url in request.sources.iter().filter(is_fetched) {
+                let (source, place) = self.fetch(url, wanted)?;
+                sources.push(source);
+                places.push(place);
+            }
+        }
         sources.extend(request.inline_files.iter().map(Source::inline));
         if sources.is_empty() && self.dialect.refuses_empty_wildcards() {
             return Err(failed(CopyFault::NothingMatched));
@@ -99,14 +123,16 @@ impl Builder<'_> {
         let chmod = request.chmod.map(|chmod| format!("--chmod={chmod} ")).unwrap_or_default();
         let parents = if request.parents { "--parents " } else { "" };
         // The classic builder forgot the blank behind --chown; without it a dockerd 20.10 finds no cache.
+        let link = if request.link { "--link " } else { "" };
         let comment =
-            format!("{} {parents}{chmod}{chown}{hash} in {} ", request.keyword, request.destination);
+            format!("{} {link}{parents}{chmod}{chown}{hash} in {} ", request.keyword, request.destination);
         let config = stage.noted_in_one_word(&comment);
         if self.hit(stage, &config)? {
             return Ok(());
         }
         let layer = self.store.begin_layer()?;
-        let mounted = self.store.mount_layer(&layer, None, stage.top())?;
+        let below = stage.top().filter(|_| !request.link);
+        let mounted = self.store.mount_layer(&layer, None, below)?;
         let copied = self.copy_into(stage, &request, tree, &sources, mounted.path());
         mounted.unmount()?;
         copied?;
@@ -133,6 +159,7 @@ impl Builder<'_> {
         let destination = self.destination(stage, request.destination);
         let is_directory = names_directory(request.destination);
         for source in sources {
+            let tree = source.tree.as_deref().or(tree);
             let place = match &source.kept_path {
                 // --parents: the path in front of the source's last name stays.
                 Some(kept) => format!("{destination}/{kept}/"),
@@ -150,7 +177,9 @@ impl Builder<'_> {
                     placer.copy_directory(tree, found, entries, &root, &path).map_err(failed)?;
                 }
                 (SourceContent::File(found), Some(tree)) => {
-                    let archive = if request.unpacks { is_archive(tree, found, self.dialect) } else { None };
+                    // What comes from a web server is unpacked only when that is asked for.
+                    let unpacks = request.unpacks && request.unpack.unwrap_or(source.tree.is_none());
+                    let archive = if unpacks { is_archive(tree, found, self.dialect) } else { None };
                     if let Some(archive) = archive {
                         let own = chown.filter(|_| self.dialect.has_buildkit_flags()).unwrap_or_default();
                         self.unpack(archive, &root, &path, own, &source.name).map_err(failed)?;
@@ -205,8 +234,4 @@ fn file_place(root: &Destination, path: Vec<u8>, is_directory: bool, name: &str)
         return crate::tree::join(&path, name.as_bytes());
     }
     path
-}
-
-fn is_remote(source: &str) -> bool {
-    ["http://", "https://", "git://", "ssh://", "git@"].iter().any(|prefix| source.starts_with(prefix))
 }

@@ -45,6 +45,9 @@ pub enum BuildError {
         /// Why.
         fault: CopyFault,
     },
+    /// A git repository cannot be had.
+    #[error(transparent)]
+    Git(#[from] crate::git::GitError),
     /// `--chown` names nobody.
     #[error("unable to convert uid/gid chown string to host mapping: {0}")]
     Owner(#[from] OwnerError),
@@ -63,9 +66,15 @@ pub enum BuildError {
     /// What this builder does not do.
     #[error("{0}")]
     Unsupported(String),
+    /// Another stage failed.
+    #[error("another stage failed")]
+    Cancelled,
     /// The working directory is empty.
     #[error("cannot normalize nothing")]
     EmptyWorkdir,
+    /// The working directory is, or is below, something else.
+    #[error("Cannot mkdir: {0} is not a directory")]
+    WorkdirNotDirectory(String),
     /// A mount of `RUN`.
     #[error("{0}")]
     Mount(String),
@@ -182,6 +191,22 @@ pub enum CopyFault {
         /// What the kernel said.
         source: std::io::Error,
     },
+    /// What is at a URL cannot be had.
+    #[error("{0}")]
+    Download(crate::ports::PortError),
+    /// A URL ends in no name, and the destination is a directory.
+    #[error("cannot determine filename from url: {0}")]
+    NoName(String),
+    /// `--checksum` is that of something else.
+    #[error("digest mismatch for {url}: it is {found}, but {expected} was asked for")]
+    Checksum {
+        /// Where it comes from.
+        url: String,
+        /// As written.
+        expected: String,
+        /// That of what came.
+        found: String,
+    },
     /// The mode of `--chmod` is malformed.
     #[error("invalid chmod parameter: '{0}'. it should be octal string and between 0 and 07777")]
     Mode(String),
@@ -205,7 +230,11 @@ impl BuildError {
             BuildError::Copy { fault: fault @ CopyFault::DestinationNotDirectory(_), .. } => {
                 fault.to_string()
             }
-            BuildError::Start(error) => docker_start_message(error),
+            BuildError::Copy { keyword, fault: CopyFault::Download(error) } => {
+                format!("{keyword} failed: {}", chain(error.as_ref()))
+            }
+            BuildError::Start(error) => chain(error.as_ref()),
+            BuildError::Base(error) => chain(error.as_ref()),
             error => error.to_string(),
         }
     }
@@ -221,7 +250,8 @@ impl BuildError {
     }
 }
 
-fn docker_start_message(error: &shale_runtime::RunError) -> String {
+/// Returns an error and its causes, each one once.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(next) = cause {

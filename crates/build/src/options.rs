@@ -17,6 +17,10 @@ pub struct BuildOptions {
     pub labels: BTreeMap<String, String>,
     /// `--no-cache`
     pub no_cache: bool,
+    /// `--no-cache-filter`: stages whose steps are all done anew, by name or number.
+    pub no_cache_stages: Vec<String>,
+    /// `--build-context`: what stands for a stage or an image of this name.
+    pub named_contexts: BTreeMap<String, NamedContext>,
     /// `--pull`
     pub refresh_bases: bool,
     /// `--platform`
@@ -33,6 +37,8 @@ pub struct BuildOptions {
     pub rlimits: Vec<Rlimit>,
     /// `--secret`: the files, by id.
     pub secrets: BTreeMap<String, PathBuf>,
+    /// `--ssh`: sockets of agents, by id.
+    pub agents: BTreeMap<String, PathBuf>,
     /// `SOURCE_DATE_EPOCH`: the time of everything that the build makes, in seconds.
     pub source_date_epoch: Option<i64>,
     /// `--explain`: what each step's key is made of, and what the nearest image in the store has instead.
@@ -43,6 +49,15 @@ pub struct BuildOptions {
     pub supervisor: Option<shale_runtime::Supervisor>,
     /// What the config of an image names as its maker.
     pub version: String,
+}
+
+/// What a name of `--build-context` stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamedContext {
+    /// An image.
+    Image(String),
+    /// A directory, read with its own ignore file.
+    Directory(PathBuf),
 }
 
 /// The network of `RUN`.
@@ -62,6 +77,8 @@ impl Default for BuildOptions {
             build_arguments: BTreeMap::new(),
             labels: BTreeMap::new(),
             no_cache: false,
+            no_cache_stages: Vec::new(),
+            named_contexts: BTreeMap::new(),
             refresh_bases: false,
             platform: None,
             network: RunNetwork::default(),
@@ -70,6 +87,7 @@ impl Default for BuildOptions {
             resources: Resources::default(),
             rlimits: Vec::new(),
             secrets: BTreeMap::new(),
+            agents: BTreeMap::new(),
             source_date_epoch: None,
             explain: false,
             keep_failed_root: false,

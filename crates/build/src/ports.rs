@@ -1,6 +1,11 @@
 //! What the builder asks of its caller.
 
+use std::io::Write;
+
 use shale_oci::{ImageId, Platform};
+
+/// Whatever a port of the caller says; its text reaches the user.
+pub type PortError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Finds images that a Dockerfile names.
 pub trait Images: Sync {
@@ -8,12 +13,16 @@ pub trait Images: Sync {
     ///
     /// # Errors
     /// Whatever the caller's way of finding images says; its text reaches the user.
-    fn resolve(
-        &self,
-        name: &str,
-        platform: Option<&Platform>,
-        refresh: bool,
-    ) -> Result<ImageId, Box<dyn std::error::Error + Send + Sync>>;
+    fn resolve(&self, name: &str, platform: Option<&Platform>, refresh: bool) -> Result<ImageId, PortError>;
+
+    /// Writes what is at `url`, which is `http` or `https`, to `out`; returns when it was changed last, in seconds, where
+    /// the server says so.
+    ///
+    /// # Errors
+    /// Whatever the caller's way of fetching says.
+    fn download(&self, url: &str, _out: &mut (dyn Write + Send)) -> Result<Option<i64>, PortError> {
+        Err(format!("{url} cannot be fetched here").into())
+    }
 }
 
 /// Takes what the builder says, message by message, in the words of Docker's classic builder.

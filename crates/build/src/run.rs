@@ -6,6 +6,7 @@ use shale_oci::{DiffId, RunConfig};
 use crate::build::Builder;
 use crate::commit::StepResult;
 use crate::error::BuildError;
+use crate::options::NamedContext;
 use crate::stage::StageState;
 use crate::step::Arguments;
 
@@ -16,6 +17,10 @@ impl Builder<'_> {
         step: &Step,
         run: &Run,
     ) -> Result<(), BuildError> {
+        if let Some(device) = run.devices.first() {
+            let name = &device.name;
+            return Err(BuildError::Unsupported(format!("RUN --device={name} is not supported")));
+        }
         let script = run.script();
         let words = match &script {
             Script::Exec(words) => words.clone(),
@@ -67,6 +72,12 @@ impl Builder<'_> {
             let source = mount.source.as_deref().unwrap_or("/");
             parts.push(match origin {
                 None | Some(Origin::Context) => self.hash_of_context(source)?,
+                Some(origin @ Origin::NamedContext(name))
+                    if matches!(self.options.named_contexts.get(name), Some(NamedContext::Directory(_))) =>
+                {
+                    let from = self.from_origin(origin)?;
+                    self.hash_of_path(from.tree(), source)?
+                }
                 Some(origin) => {
                     self.image_of(origin)?.map_or_else(|| "scratch".to_owned(), |image| image.to_string())
                 }
@@ -122,7 +133,14 @@ impl Builder<'_> {
         };
         let path = crate::tree::follow(destination.descriptor(), stage.run.working_dir.as_bytes())
             .map_err(failed)?;
-        destination.make_directories(&path, owner).map(|(_, is_new)| is_new).map_err(failed)
+        destination.make_directories(&path, owner).map(|(_, is_new)| is_new).map_err(|source| {
+            match rustix::io::Errno::from_io_error(&source) {
+                Some(rustix::io::Errno::NOTDIR) => {
+                    BuildError::WorkdirNotDirectory(stage.run.working_dir.clone())
+                }
+                _ => failed(source),
+            }
+        })
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) struct StageState {
     pub cmd_set: bool,
     /// Whether the cache is still asked: not after the first miss.
     pub probes: bool,
+    /// Whether what other stages of this build make is used: not with `--no-cache`.
+    pub shares: bool,
     /// The variables.
     pub scope: StageScope,
 }
@@ -30,7 +32,16 @@ impl StageState {
         run.stdin_once = false;
         run.image = image.to_string();
         run.env = Some(scope.environment().to_list());
-        StageState { image: Some(image), parent, run, author: String::new(), cmd_set: false, probes, scope }
+        StageState {
+            image: Some(image),
+            parent,
+            run,
+            author: String::new(),
+            cmd_set: false,
+            probes,
+            shares: probes,
+            scope,
+        }
     }
 
     /// Starts a stage on nothing.
@@ -46,7 +57,16 @@ impl StageState {
         if dialect.scratch_has_working_directory() {
             run.working_dir = "/".to_owned();
         }
-        StageState { image: None, parent, run, author: String::new(), cmd_set: false, probes, scope }
+        StageState {
+            image: None,
+            parent,
+            run,
+            author: String::new(),
+            cmd_set: false,
+            probes,
+            shares: probes,
+            scope,
+        }
     }
 
     /// Returns the top layer of the image so far.

@@ -45,7 +45,7 @@ impl Builder<'_> {
             Command::Entrypoint(line) => {
                 let words = command_line(stage, line);
                 let comment = format!("ENTRYPOINT {}", go_text::quote_list(&words));
-                stage.run.entrypoint = Some(words);
+                stage.run.entrypoint = Some(words).filter(|words| !words.is_empty());
                 if !stage.cmd_set {
                     stage.run.cmd = None;
                 }
@@ -158,12 +158,37 @@ impl Builder<'_> {
         if self.options.explain {
             self.explain(stage, config)?;
         }
-        if !stage.probes {
-            return Ok(false);
-        }
-        let Some(image) = self.cache.find(self.store, stage.image, config)? else {
-            stage.probes = false;
-            return Ok(false);
+        let mut looks = stage.probes;
+        let image = loop {
+            if looks && let Some(image) = self.cache().find(self.store, stage.image, config)? {
+                break image;
+            }
+            if !stage.shares {
+                stage.probes = false;
+                return Ok(false);
+            }
+            self.claim = self.claims.claim(stage.image, config);
+            if self.claim.is_none() {
+                // Another stage did the step meanwhile.
+                looks = true;
+                continue;
+            }
+            // Or it was done between the look and the claim.
+            let late = if self.dialect.runs_stages_at_once() {
+                self.cache().find(self.store, stage.image, config)?
+            } else {
+                None
+            };
+            match late {
+                Some(image) => {
+                    self.claim = None;
+                    break image;
+                }
+                None => {
+                    stage.probes = false;
+                    return Ok(false);
+                }
+            }
         };
         // Somebody may have removed the image since the list was made; then it is no hit.
         let Ok(found) = self.config_of(image) else {
@@ -174,6 +199,11 @@ impl Builder<'_> {
         self.output.text(" ---> Using cache\n");
         self.enter(stage, image, found);
         Ok(true)
+    }
+
+    /// Returns the cache, which the stages share.
+    pub(crate) fn cache(&self) -> std::sync::MutexGuard<'_, crate::cache::Cache> {
+        self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Says what the step's key is made of, and what the nearest image has instead.
@@ -191,7 +221,8 @@ impl Builder<'_> {
                 "      Not looked up: an earlier step of the stage was built anew, or --no-cache\n",
             );
         } else {
-            let known = self.cache.steps_upon(self.store, stage.image)?;
+            let mut cache = self.cache();
+            let known = cache.steps_upon(self.store, stage.image)?;
             // The nearest one differs in the fewest parts, and the newest of those.
             let changed = |step: &&RunConfig| {
                 parts.iter().zip(key_parts(step)).filter(|(new, old)| new.1 != old.1).count()
@@ -230,7 +261,12 @@ impl Builder<'_> {
             config.healthcheck = stage.run.healthcheck.clone();
         }
         config.hostname = container[..12].to_owned();
-        config.labels.get_or_insert_default();
+        if stage.image.is_some() {
+            let below = stage.parent.config.as_ref();
+            config.labels.get_or_insert_default();
+            config.entrypoint =
+                config.entrypoint.or_else(|| below.and_then(|below| below.entrypoint.clone()));
+        }
         config
     }
 }

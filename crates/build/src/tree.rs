@@ -32,6 +32,8 @@ pub(crate) struct Tree {
     ignore: IgnoreFile,
     /// Whether files count as root's whoever owns them: those of the context.
     pub is_context: bool,
+    /// Whether ignored directories and exceptions are treated as docker's own program treats them.
+    pub walks_as_docker: bool,
     /// Whether a link is hashed as what it leads to, as the classic builder does; a link whose text changes is then not
     /// noticed, so nobody else does.
     pub hashes_link_targets: bool,
@@ -54,7 +56,18 @@ impl Found {
 impl Tree {
     /// Opens the context at `path`, whose rules are `ignore`.
     pub fn context(path: &Path, ignore: IgnoreFile) -> io::Result<Tree> {
-        Ok(Tree { root: open_directory(path)?, ignore, is_context: true, hashes_link_targets: false })
+        Ok(Tree {
+            root: open_directory(path)?,
+            ignore,
+            is_context: true,
+            walks_as_docker: false,
+            hashes_link_targets: false,
+        })
+    }
+
+    /// Opens files that were fetched to `path`; they count as root's, like those of a context.
+    pub fn fetched(path: &Path) -> io::Result<Tree> {
+        Tree::context(path, IgnoreFile::default())
     }
 
     /// Opens the root of a stage or image at `path`.
@@ -63,6 +76,7 @@ impl Tree {
             root: open_directory(path)?,
             ignore: IgnoreFile::default(),
             is_context: false,
+            walks_as_docker: false,
             hashes_link_targets: false,
         })
     }
@@ -102,11 +116,20 @@ impl Tree {
     }
 
     fn ignores(&self, path: &[u8]) -> bool {
-        !self.ignore.rules().is_empty() && self.ignore.matches(&String::from_utf8_lossy(path))
+        // The context itself is never ignored, although `*` matches an empty path.
+        !path.is_empty()
+            && !self.ignore.rules().is_empty()
+            && self.ignore.matches(&String::from_utf8_lossy(path))
     }
 
     fn may_readmit(&self, path: &[u8]) -> bool {
-        self.ignore.has_exceptions() && self.ignore.may_readmit_below(&String::from_utf8_lossy(path))
+        let path = String::from_utf8_lossy(path);
+        self.ignore.has_exceptions()
+            && if self.walks_as_docker {
+                self.ignore.has_exception_text_below(&path)
+            } else {
+                self.ignore.may_readmit_below(&path)
+            }
     }
 
     fn stat(&self, path: &[u8]) -> io::Result<Option<Stat>> {

@@ -64,6 +64,11 @@ impl Dialect {
         self == Dialect::Shale
     }
 
+    /// Whether `HEALTHCHECK --retries=0` is an error. Observed.
+    pub fn refuses_zero_retries(self) -> bool {
+        self.is_classic()
+    }
+
     // --- variables ---
 
     /// Who wins when `ENV` and `ARG` name the same variable: classic always lets `ENV` win. Observed with
@@ -87,6 +92,11 @@ impl Dialect {
     /// Whether every stage up to the target is built, needed or not. Observed.
     pub fn builds_unneeded_stages(self) -> bool {
         self.is_classic()
+    }
+
+    /// Whether stages that do not need each other run at the same time. Observed.
+    pub fn runs_stages_at_once(self) -> bool {
+        !self.is_classic()
     }
 
     /// Whether two stages of one name are an error. Classic: `x stage name already used`; BuildKit only lints. Observed.
@@ -157,6 +167,29 @@ impl Dialect {
 
     /// Whether a destination that one source directory creates takes that directory's time. Observed.
     pub fn copies_time_of_source_directory(self) -> bool {
+        !self.is_classic()
+    }
+
+    /// Whether an ignored directory that stays for what an exception takes back below it is made anew: 0755, root's, of
+    /// now, and not part of the key. The classic builder's client does not send it. Observed.
+    pub fn makes_ignored_directories_anew(self) -> bool {
+        self.is_classic()
+    }
+
+    /// Whether an exception with a wildcard takes nothing back from an ignored directory: docker's client looks only
+    /// whether the exception's text begins with the directory. Observed.
+    pub fn prunes_by_text_of_exceptions(self) -> bool {
+        self.is_classic()
+    }
+
+    /// Whether a wildcard that ends in `/` matches nothing. Observed with `COPY */ /x/`.
+    pub fn wildcards_may_not_end_in_slash(self) -> bool {
+        self.is_classic()
+    }
+
+    /// Whether a destination that one source directory creates belongs to whoever owns that directory, and has its mode;
+    /// classic makes it root's, 0755. Observed with `COPY --from`.
+    pub fn copies_owner_of_source_directory(self) -> bool {
         !self.is_classic()
     }
 

@@ -262,6 +262,9 @@ impl ParseError {
             ParseFault::UnknownFlag { flag, .. } => {
                 format!("dockerfile parse error line {line}: Unknown flag: {flag}")
             }
+            ParseFault::RetriesNegative(retries) => {
+                format!("dockerfile parse error line {line}: --retries must be at least 1 (not {retries})")
+            }
             fault if fault.is_syntax() => format!("failed to parse {}: {fault}", self.file_name),
             fault if fault.stands_alone() => fault.to_string(),
             fault => format!("dockerfile parse error line {line}: {fault}"),

@@ -128,7 +128,7 @@ impl Placer {
         let shown = String::from_utf8_lossy(path).into_owned();
         let failed = |source| fault("copy", &shown, source);
         let (parent, name) = self.parent(root, path).map_err(failed)?;
-        let entry = Entry { path: found.path.clone(), stat: found.stat };
+        let entry = Entry::new(found.path.clone(), found.stat);
         self.place(tree, &entry, &parent, name).map_err(failed)
     }
 
@@ -156,9 +156,10 @@ impl Placer {
             Some(Errno::NOTDIR) => CopyFault::NotDirectory(shown.clone()),
             _ => fault("copy", &shown, source),
         };
-        let owner = self.owner_of(&found.stat);
+        let keeps_own = self.dialect.copies_owner_of_source_directory();
+        let owner = if keeps_own { self.owner_of(&found.stat) } else { self.owner.unwrap_or_default() };
         let (top, is_new) = root.make_directories(path, owner).map_err(failed)?;
-        if is_new && !self.dialect.refuses_duplicate_stage_names() {
+        if is_new && keeps_own {
             fchmod(&top, self.mode_of(&found.stat)).map_err(|errno| failed(errno.into()))?;
         }
         let prefix = if found.path.is_empty() { 0 } else { found.path.len() + 1 };
@@ -175,6 +176,12 @@ impl Placer {
             let parent = &open.last().expect("the top stays").0;
             let at = |source: io::Error| fault("copy", &String::from_utf8_lossy(&entry.path), source);
             if entry.kind() == FileType::Directory {
+                if entry.is_implied && self.dialect.makes_ignored_directories_anew() {
+                    let mut implied = entry.stat;
+                    (implied.st_mode, implied.st_uid, implied.st_gid) = (0o040_755, 0, 0);
+                    open.push((self.place_directory(parent, name, &implied, &shown)?, depth + 1, None));
+                    continue;
+                }
                 let directory = self.place_directory(parent, name, &entry.stat, &shown)?;
                 open.push((directory, depth + 1, Some(entry.stat)));
                 continue;

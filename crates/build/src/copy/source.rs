@@ -1,7 +1,7 @@
 //! From the words of COPY to files of a tree, and the digest of them all.
 
 use std::io;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 use shale_dockerfile::{Dialect, IgnoreFile, InlineFile, Origin};
@@ -10,7 +10,9 @@ use shale_store::{LayerWriter, MountedLayer};
 
 use super::place::fault;
 use crate::build::Builder;
+use crate::context::Context;
 use crate::error::{BuildError, CopyFault};
+use crate::options::NamedContext;
 use crate::tree::{Entry, Found, Malformed, Tree, has_wildcards, hash_entry, hash_list, matches};
 
 /// Files that one wildcard may match.
@@ -24,6 +26,8 @@ pub(crate) struct Source {
     /// With `--parents`, the path in front of the name that stays below the destination.
     pub kept_path: Option<String>,
     pub content: SourceContent,
+    /// The tree that the content is in, where it is not that of the whole instruction.
+    pub tree: Option<Arc<Tree>>,
 }
 
 #[derive(Debug)]
@@ -36,7 +40,23 @@ pub(crate) enum SourceContent {
 impl Source {
     pub fn inline(file: &InlineFile) -> Source {
         let content = SourceContent::Inline(file.content.clone());
-        Source { name: file.name.clone(), kept_path: None, content }
+        Source { name: file.name.clone(), kept_path: None, content, tree: None }
+    }
+}
+
+/// What `--from` leads to.
+pub(crate) enum FromOrigin {
+    Root(Arc<MountedRoot>),
+    /// A directory of the user's.
+    Directory(Box<Context>),
+}
+
+impl FromOrigin {
+    pub fn tree(&self) -> Option<&Tree> {
+        match self {
+            FromOrigin::Root(root) => Some(&root.tree),
+            FromOrigin::Directory(context) => context.tree.as_ref(),
+        }
     }
 }
 
@@ -55,11 +75,22 @@ impl MountedRoot {
 }
 
 impl Builder<'_> {
-    /// Returns the root of what `--from` names, mounted for reading.
-    pub(crate) fn root_of(&mut self, origin: &Origin) -> Result<Rc<MountedRoot>, BuildError> {
+    /// Returns the files of what `--from` names.
+    pub(crate) fn from_origin(&mut self, origin: &Origin) -> Result<FromOrigin, BuildError> {
+        if let Origin::NamedContext(name) = origin
+            && let Some(NamedContext::Directory(path)) = self.options.named_contexts.get(name)
+        {
+            let context = Context::open(path, None, self.dialect)?;
+            return Ok(FromOrigin::Directory(Box::new(context)));
+        }
+        self.root_of(origin).map(FromOrigin::Root)
+    }
+
+    /// Returns the root of a stage or an image, mounted for reading.
+    pub(crate) fn root_of(&mut self, origin: &Origin) -> Result<Arc<MountedRoot>, BuildError> {
         let image = self.image_of(origin)?;
         if let Some(root) = image.and_then(|image| self.roots.get(&image)) {
-            return Ok(Rc::clone(root));
+            return Ok(Arc::clone(root));
         }
         let top = match image {
             Some(image) => shale_oci::ChainId::stack(&self.config_of(image)?.rootfs.diff_ids).pop(),
@@ -72,14 +103,19 @@ impl Builder<'_> {
         };
         let tree = Tree::root(mounted.path())
             .map_err(|source| crate::container::disk("open", mounted.path(), source))?;
-        let root = Rc::new(MountedRoot { tree, mounted, _place: place });
-        self.roots.insert(image.unwrap_or_else(nothing), Rc::clone(&root));
+        let root = Arc::new(MountedRoot { tree, mounted, _place: place });
+        self.roots.insert(image.unwrap_or_else(nothing), Arc::clone(&root));
         Ok(root)
     }
 
     /// Returns the digest of a path of the context, for the key of a mount.
     pub(crate) fn hash_of_context(&self, path: &str) -> Result<String, BuildError> {
-        let Some(tree) = &self.context.tree else { return Ok(String::new()) };
+        self.hash_of_path(self.context.tree.as_ref(), path)
+    }
+
+    /// Returns the digest of a path of a tree.
+    pub(crate) fn hash_of_path(&self, tree: Option<&Tree>, path: &str) -> Result<String, BuildError> {
+        let Some(tree) = tree else { return Ok(String::new()) };
         let sources = find(Some(tree), &[path.to_owned()], &[], false, self.dialect);
         let sources = sources.map_err(|fault| BuildError::Copy { keyword: "RUN --mount", fault })?;
         hash(Some(tree), &sources, self.dialect)
@@ -109,7 +145,9 @@ pub(crate) fn find(
         let tree = tree.ok_or_else(missing)?;
         let paths = if has_wildcards(&path) {
             let mut found = Vec::new();
-            expand(tree, &path, &mut found)?;
+            if !(word.ends_with('/') && dialect.wildcards_may_not_end_in_slash()) {
+                expand(tree, &path, &mut found)?;
+            }
             found
         } else {
             vec![path.clone()]
@@ -162,14 +200,14 @@ fn source_of(
         if excludes.matches(&name) {
             return Ok(None);
         }
-        return Ok(Some(Source { name, kept_path, content: SourceContent::File(found) }));
+        return Ok(Some(Source { name, kept_path, content: SourceContent::File(found), tree: None }));
     }
     let mut entries = tree.list(&found.path).map_err(|source| fault("read", path, source))?;
     if !excludes.rules().is_empty() {
         let prefix = if found.path.is_empty() { 0 } else { found.path.len() + 1 };
         entries.retain(|entry| !excludes.matches(&String::from_utf8_lossy(&entry.path[prefix..])));
     }
-    Ok(Some(Source { name, kept_path, content: SourceContent::Directory { found, entries } }))
+    Ok(Some(Source { name, kept_path, content: SourceContent::Directory { found, entries }, tree: None }))
 }
 
 /// Finds what a path with wildcards matches: name by name, links not followed, in the order of a walk.
@@ -207,7 +245,11 @@ fn not_found(tree: Option<&Tree>, path: &str) -> CopyFault {
         None => " (the build has no context: only a Dockerfile was given)".to_owned(),
         Some(tree) => match tree.hiding_rule(path) {
             Some(line) => format!(" (line {line} of the ignore file hides it)"),
-            None => nearest(tree, path).map(|name| format!(" (did you mean {name}?)")).unwrap_or_default(),
+            None => match nearest(tree, path) {
+                Some(name) if name == path => format!(" ({name} is a link that leads nowhere)"),
+                Some(name) => format!(" (did you mean {name}?)"),
+                None => String::new(),
+            },
         },
     };
     CopyFault::NotFound { name: path.to_owned(), hint }
@@ -247,10 +289,11 @@ pub(crate) fn hash(tree: Option<&Tree>, sources: &[Source], dialect: Dialect) ->
     let mut hashes = Vec::with_capacity(sources.len());
     for source in sources {
         let failed = |error| fault("hash", &source.name, error);
+        let tree = source.tree.as_deref().or(tree);
         hashes.push(match (&source.content, tree) {
             (SourceContent::Inline(content), _) => format!("file:{}", inline_hash(&source.name, content)),
             (SourceContent::File(found), Some(tree)) => {
-                let entry = Entry { path: found.path.clone(), stat: found.stat };
+                let entry = Entry::new(found.path.clone(), found.stat);
                 let hash = hash_entry(tree, &entry).map_err(failed)?;
                 let is_renamed =
                     found.path.rsplit(|byte| *byte == b'/').next() != Some(source.name.as_bytes());
@@ -262,8 +305,12 @@ pub(crate) fn hash(tree: Option<&Tree>, sources: &[Source], dialect: Dialect) ->
             }
             (SourceContent::Directory { found, entries }, Some(tree)) => {
                 let mut all = hash_list(tree, entries).map_err(failed)?;
+                if dialect.makes_ignored_directories_anew() {
+                    let mut implied = entries.iter().map(|entry| entry.is_implied);
+                    all.retain(|_| !implied.next().unwrap_or(false));
+                }
                 if !found.path.is_empty() {
-                    let own = Entry { path: found.path.clone(), stat: found.stat };
+                    let own = Entry::new(found.path.clone(), found.stat);
                     all.push(hash_entry(tree, &own).map_err(failed)?);
                 }
                 all.sort_unstable();

@@ -55,7 +55,7 @@ fn hash_with(tree: &Tree, entry: &Entry, buffer: &mut [u8]) -> io::Result<String
     if kind == FileType::Symlink && tree.hashes_link_targets {
         let target = tree.find(&String::from_utf8_lossy(&entry.path))?;
         return match target.filter(|target| !target.path.is_empty()) {
-            Some(target) => hash_with(tree, &Entry { path: target.path, stat: target.stat }, buffer),
+            Some(target) => hash_with(tree, &Entry::new(target.path, target.stat), buffer),
             // A link that leads nowhere counts by its own name.
             None => Ok(String::from_utf8_lossy(&entry.path).into_owned()),
         };

@@ -15,9 +15,15 @@ pub(crate) struct Entry {
     /// Relative to the tree's root.
     pub path: Vec<u8>,
     pub stat: Stat,
+    /// Whether it is an ignored directory that is here only for what is taken back below it.
+    pub is_implied: bool,
 }
 
 impl Entry {
+    pub fn new(path: Vec<u8>, stat: Stat) -> Entry {
+        Entry { path, stat, is_implied: false }
+    }
+
     pub fn kind(&self) -> FileType {
         FileType::from_raw_mode(self.stat.st_mode)
     }
@@ -39,7 +45,7 @@ impl Tree {
             let path = join(path, &name);
             let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
             if !self.is_hidden(&path, is_directory)? {
-                entries.push(Entry { path, stat });
+                entries.push(Entry::new(path, stat));
             }
         }
         Ok(entries)
@@ -70,7 +76,7 @@ impl Tree {
                 return Err(io::Error::other("too many files"));
             }
             let place = entries.len();
-            entries.push(Entry { path: path.clone(), stat });
+            entries.push(Entry { path: path.clone(), stat, is_implied: is_ignored });
             if kind == FileType::Directory {
                 self.list_into(&path, is_ignored, entries)?;
                 // An ignored directory stays only for what is readmitted below it.

@@ -80,3 +80,21 @@ fn an_image_that_only_claims_to_be_a_step_is_not_used() {
     other.store.put_image(&config, shale_store::PutImage::default()).unwrap();
     assert_eq!(hits(&other.build(dockerfile, Dialect::Shale).text), 0);
 }
+
+/// Stages that begin alike make those steps once, also when they run at the same time; else only one of them would find
+/// what it built the next time.
+#[test]
+fn stages_that_begin_alike_share_their_steps() {
+    let Some(machine) = Machine::new() else { return };
+    let begin = "FROM base AS";
+    let same = "RUN busybox sleep 0.2; echo made\nRUN busybox sleep 0.2; touch /same\n";
+    let dockerfile = format!(
+        "{begin} a\n{same}RUN touch /a\n{begin} b\n{same}RUN touch /b\nFROM base\nCOPY --from=a /a /\nCOPY --from=b /b /\n"
+    );
+    let first = machine.build(&dockerfile, Dialect::Shale);
+    let image = first.image();
+    assert_eq!(first.text.matches("\nmade\n").count(), 1, "{}", first.text);
+    let again = machine.build(&dockerfile, Dialect::Shale);
+    assert_eq!(again.image(), image);
+    assert!(!again.text.contains("Running in"), "{}", again.text);
+}

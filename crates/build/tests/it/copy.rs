@@ -111,3 +111,52 @@ fn heredocs_are_files() {
     let image = machine.build(dockerfile, Dialect::Shale).image();
     assert_eq!(machine.shell(&image, "cat /t/one /t/two"), "x 1\ny $v\n");
 }
+
+// As Docker does: the context itself is never ignored, although `*` and `**` match an empty path.
+#[test]
+fn a_rule_for_everything_leaves_what_is_taken_back() {
+    let Some(machine) = Machine::new() else { return };
+    machine.file("a.txt", "a\n");
+    machine.file("docs/b.txt", "b\n");
+    machine.file("docs/c.txt", "c\n");
+    for (rules, expected) in [
+        ("*\n!a.txt\n", "/x/a.txt\n"),
+        ("*\n!docs\n", "/x/docs/b.txt\n/x/docs/c.txt\n"),
+        ("**\n!docs/b.txt\n", "/x/docs/b.txt\n"),
+    ] {
+        machine.file(".dockerignore", rules);
+        for dialect in [Dialect::Classic, Dialect::Shale] {
+            let image = machine.build("FROM base\nCOPY . /x\n", dialect).image();
+            assert_eq!(machine.shell(&image, "find /x -type f | sort"), expected, "{rules:?} {dialect:?}");
+        }
+    }
+}
+
+// As in BuildKit: made upon nothing, so a link of the image is not followed, and its directory is replaced.
+#[test]
+fn a_linked_copy_does_not_look_at_the_image() {
+    let Some(machine) = Machine::new() else { return };
+    machine.file("a.txt", "a\n");
+    let dockerfile = "FROM base\nRUN mkdir /real; ln -s real /l\nCOPY --link a.txt /l/a.txt\n";
+    let image = machine.build(dockerfile, Dialect::Shale).image();
+    assert_eq!(machine.shell(&image, "ls /real; test -L /l || cat /l/a.txt"), "a\n");
+}
+
+#[test]
+fn named_contexts_stand_for_directories_and_images() {
+    use shale_build::{BuildOptions, NamedContext};
+    let Some(machine) = Machine::new() else { return };
+    let other = tempfile::tempdir().unwrap();
+    std::fs::write(other.path().join("f"), "other\n").unwrap();
+    std::fs::write(other.path().join("hidden"), "h\n").unwrap();
+    std::fs::write(other.path().join(".dockerignore"), "hidden\n").unwrap();
+    let mut options = BuildOptions::default();
+    options.named_contexts.insert("other".to_owned(), NamedContext::Directory(other.path().to_owned()));
+    options.named_contexts.insert("image".to_owned(), NamedContext::Image("base".to_owned()));
+    let dockerfile = "FROM image\nCOPY --from=other / /x/\nCOPY --from=image /etc/passwd /p\n\
+                      RUN --mount=type=bind,from=other,target=/m cat /m/f; ls /m\n";
+    let outcome = machine.build_with(dockerfile, Dialect::Shale, &options);
+    let image = outcome.image();
+    assert!(outcome.text.contains("\nother\nf\n"), "{}", outcome.text);
+    assert_eq!(machine.shell(&image, "ls /x; wc -l < /p"), "f\n3\n");
+}

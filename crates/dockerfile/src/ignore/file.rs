@@ -21,7 +21,7 @@ pub enum IgnoreFault {
 
 /// An ignore file that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {fault}: {text:?}")]
+#[error("{fault} (line {line}: {text:?})")]
 pub struct IgnoreError {
     /// What is wrong.
     pub fault: IgnoreFault,
@@ -127,6 +127,15 @@ impl IgnoreFile {
             }
         }
         verdict
+    }
+
+    /// Whether docker's own program would walk into the ignored directory `directory`: when the text of an exception
+    /// begins with it.
+    ///
+    /// Source: moby `pkg/archive` at v20.10.24; observed with `**/deep/**` and `!**/four`.
+    pub fn has_exception_text_below(&self, directory: &str) -> bool {
+        let prefix = format!("{directory}/");
+        self.rules.iter().any(|rule| rule.is_exception && format!("{}/", rule.pattern).starts_with(&prefix))
     }
 
     /// Whether an exception could match something below the ignored directory `directory`: if not, a walker may skip it.

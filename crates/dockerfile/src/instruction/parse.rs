@@ -439,7 +439,7 @@ impl Reader<'_> {
             timeout: interval(&flags, "timeout")?,
             start_period: interval(&flags, "start-period")?,
             start_interval: interval(&flags, "start-interval")?,
-            retries: retries(&flags)?,
+            retries: retries(&flags, self.dialect)?,
         })
     }
 }
@@ -475,9 +475,13 @@ fn interval(flags: &Flags, name: &'static str) -> Parsed<Duration> {
     Ok(duration.length)
 }
 
-fn retries(flags: &Flags) -> Parsed<u32> {
+fn retries(flags: &Flags, dialect: Dialect) -> Parsed<u32> {
     let Some((text, span)) = flags.find("retries").filter(|(text, _)| !text.is_empty()) else { return Ok(0) };
     let retries: i32 =
         text.parse().map_err(|_| Placed { fault: ParseFault::RetriesNotNumber(text.to_owned()), span })?;
-    u32::try_from(retries).map_err(|_| Placed { fault: ParseFault::RetriesNegative(retries.into()), span })
+    let smallest = if dialect.refuses_zero_retries() { 1 } else { 0 };
+    u32::try_from(retries)
+        .ok()
+        .filter(|retries| *retries >= smallest)
+        .ok_or_else(|| Placed { fault: ParseFault::RetriesNegative(retries.into()), span })
 }

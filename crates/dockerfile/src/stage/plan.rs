@@ -222,7 +222,9 @@ impl PlanError {
             }
             PlanFault::BaseName { fault, .. } => fault.to_string(),
             PlanFault::Cycle(stage) => {
-                format!("invalid from flag value {stage}: refers to current build stage")
+                // Docker repeats what was written: the number of a stage that has no name.
+                let written = stage.strip_prefix("stage-").unwrap_or(stage);
+                format!("invalid from flag value {written}: refers to current build stage")
             }
             PlanFault::StageIndex(index) => format!("invalid from flag value {index}: index out of bounds"),
             fault => fault.to_string(),

@@ -1,17 +1,17 @@
 //! `shale build`.
 
 mod flags;
+mod input;
+mod output;
 
-use std::fs::File;
-use std::io::{self, IsTerminal, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, IsTerminal, Write};
 use std::sync::Mutex;
 
 use anyhow::{Context as _, anyhow};
 use jiff::Zoned;
 use shale_build::{
-    BuildOptions, Built, Context as BuildContext, Failed, Images, Output, StepReport, Supervisor,
-    UnpackedContext,
+    BuildError, BuildOptions, Built, Context as BuildContext, Failed, Images, Output, PortError, StepReport,
+    Supervisor,
 };
 use shale_dockerfile::{Dialect, Dockerfile, LintContext, ParseFault};
 use shale_engine::Engine;
@@ -22,11 +22,14 @@ use crate::cli::Build;
 use crate::context::{Context, ShownProgress};
 use crate::terminal::screen;
 use crate::terminal::units::human_size;
+use input::Input;
 
 /// Builds an image.
 pub fn run(context: &Context, build: &Build) -> Result<(), Failure> {
     let dialect = flags::dialect(build.dialect.as_deref())?;
-    let tags = flags::tags(&build.tags)?;
+    let outputs = output::destinations(&build.outputs)?;
+    let mut tags = flags::tags(&build.tags)?;
+    tags.extend(outputs.iter().flat_map(|output| output.names().iter().cloned()));
     let mut options = flags::options(build)?;
     options.keep_failed_root = dialect != Dialect::Classic;
     options.supervisor = Some(Supervisor { program: "/proc/self/exe".into(), args: vec![SUPERVISE.into()] });
@@ -35,7 +38,7 @@ pub fn run(context: &Context, build: &Build) -> Result<(), Failure> {
         tracing::debug!(%error, "no mount namespace of the build's own");
     }
     let engine = context.engine()?;
-    let input = Input::read(&engine, build, dialect)?;
+    let input = Input::read(context, &engine, build, dialect)?;
     let parsed = Dockerfile::parse(&input.dockerfile, &input.file_name, dialect);
     let dockerfile = parsed.map_err(|error| {
         // Docker finds these while it builds; the words are the same without its prefix.
@@ -50,11 +53,19 @@ pub fn run(context: &Context, build: &Build) -> Result<(), Failure> {
     if build.check {
         return check(&dockerfile, &input.context, &options);
     }
+    let is_piped = outputs.iter().any(output::Destination::is_stdout);
     let is_quiet = build.quiet || build.progress.as_deref() == Some("quiet");
-    let output = Text { is_quiet, kept: Mutex::new(String::new()) };
-    let bases = Bases { context, engine: &engine, is_quiet };
+    let output = Text { is_quiet, is_piped, kept: Mutex::new(String::new()) };
+    let bases = Bases { context, engine: &engine, is_quiet: is_quiet || is_piped };
     let built = shale_build::build(engine.store(), &dockerfile, &input.context, &options, &bases, &output);
     let Built { image, steps } = built.map_err(|failed| report(&failed, &dockerfile, dialect, &output))?;
+    if build.verify {
+        let again = BuildOptions { no_cache: true, ..options };
+        let built = shale_build::build(engine.store(), &dockerfile, &input.context, &again, &bases, &output);
+        let built = built.map_err(|failed| report(&failed, &dockerfile, dialect, &output))?;
+        verify(&engine, (image, &steps), (built.image, &built.steps))?;
+        output.text(&format!("Verified: two builds made {}\n", image.short()));
+    }
     if let Some(path) = &build.iid_file {
         std::fs::write(path, image.to_string())
             .with_context(|| format!("could not write {}", path.display()))?;
@@ -64,12 +75,43 @@ pub fn run(context: &Context, build: &Build) -> Result<(), Failure> {
         engine.tag_image(image, tag, &Zoned::now())?;
         output.text(&format!("Successfully tagged {}\n", tag.familiar()));
     }
+    for output in &outputs {
+        output.deliver(context, &engine, image, &tags)?;
+    }
+    if is_piped {
+        return Ok(());
+    }
     if is_quiet {
         println!("{image}");
     } else if io::stdout().is_terminal() {
         print_table(&steps);
     }
     Ok(())
+}
+
+/// Says where two builds of one Dockerfile differ.
+fn verify(
+    engine: &Engine,
+    first: (ImageId, &[StepReport]),
+    second: (ImageId, &[StepReport]),
+) -> Result<(), Failure> {
+    if first.0 == second.0 {
+        return Ok(());
+    }
+    let layers = |image: ImageId| -> Result<Vec<shale_oci::DiffId>, anyhow::Error> {
+        let stored = engine.load_image(&image.to_string())?;
+        Ok(ImageConfig::parse(&stored.config)?.rootfs.diff_ids)
+    };
+    let (one, other) = (layers(first.0)?, layers(second.0)?);
+    let made: Vec<&StepReport> = first.1.iter().filter(|step| step.size_bytes.is_some()).collect();
+    let below = one.len().saturating_sub(made.len());
+    let differs = one.iter().zip(&other).position(|(one, other)| one != other);
+    let step = differs.and_then(|layer| made.get(layer.checked_sub(below)?));
+    let place = step.map_or_else(
+        || "in their configs".to_owned(),
+        |step| format!("first in the layer of line {}: {}", step.line, step.text),
+    );
+    Err(anyhow!("two builds made {} and {}; they differ {place}", first.0.short(), second.0.short()).into())
 }
 
 /// Prints which line made which layer: for people, so not where a program reads.
@@ -93,7 +135,9 @@ fn report(failed: &Failed, dockerfile: &Dockerfile, dialect: Dialect, output: &T
     eprint!("{kept}");
     let message = failed.error.docker_message(dialect);
     if dialect == Dialect::Classic {
-        eprintln!("{message}");
+        // What docker's daemon finds before it builds reaches the user as the daemon's answer.
+        let is_early = matches!(failed.error, BuildError::Plan(_)) && message.contains("build target");
+        eprintln!("{}{message}", if is_early { prefix(dialect) } else { "" });
     } else {
         if let Some(span) = failed.span {
             eprint!("{}", shale_build::excerpt(dockerfile, span));
@@ -143,98 +187,11 @@ fn check(dockerfile: &Dockerfile, context: &BuildContext, options: &BuildOptions
     Ok(())
 }
 
-/// What is built, and from which files.
-struct Input {
-    dockerfile: Vec<u8>,
-    file_name: String,
-    context: BuildContext,
-    // Behind the context that reads from it.
-    _unpacked: Option<UnpackedContext>,
-}
-
-impl Input {
-    fn read(engine: &Engine, build: &Build, dialect: Dialect) -> Result<Input, Failure> {
-        let file = build.file.as_deref();
-        if ["http://", "https://", "git://", "git@", "github.com/"]
-            .iter()
-            .any(|url| build.context.starts_with(url))
-        {
-            return Err(anyhow!("a remote context is not supported; fetch {} first", build.context).into());
-        }
-        if build.context == "-" {
-            if file == Some("-") {
-                return Err(anyhow!(
-                    "invalid argument: can't use stdin for both build context and dockerfile"
-                )
-                .into());
-            }
-            return Input::from_stdin(engine, file, dialect);
-        }
-        let directory = PathBuf::from(&build.context);
-        if file == Some("-") {
-            let mut dockerfile = Vec::new();
-            limited(io::stdin()).read_to_end(&mut dockerfile)?;
-            let context = BuildContext::open(&directory, None, dialect)?;
-            return Ok(Input { dockerfile, file_name: "Dockerfile".to_owned(), context, _unpacked: None });
-        }
-        Input::from_directory(&directory, file.map(Path::new), dialect, None)
-    }
-
-    fn from_directory(
-        directory: &Path,
-        file: Option<&Path>,
-        dialect: Dialect,
-        unpacked: Option<UnpackedContext>,
-    ) -> Result<Input, Failure> {
-        let (path, dockerfile) = BuildContext::read_dockerfile(directory, file)?;
-        let context = BuildContext::open(directory, Some(&path), dialect)?;
-        let file_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Input { dockerfile, file_name, context, _unpacked: unpacked })
-    }
-
-    /// Standard input is an archive, or a Dockerfile alone.
-    fn from_stdin(engine: &Engine, file: Option<&str>, dialect: Dialect) -> Result<Input, Failure> {
-        let mut start = Vec::new();
-        io::stdin().take(512).read_to_end(&mut start)?;
-        if !looks_like_archive(&start) {
-            limited(io::stdin()).read_to_end(&mut start)?;
-            let file_name = "Dockerfile".to_owned();
-            return Ok(Input {
-                dockerfile: start,
-                file_name,
-                context: BuildContext::empty(),
-                _unpacked: None,
-            });
-        }
-        let archive = Box::new(io::Cursor::new(start).chain(File::from(rustix::io::dup(io::stdin())?)));
-        let unpacked = UnpackedContext::unpack(engine.store(), archive)?;
-        let directory = unpacked.path();
-        let inside = file.map(|file| directory.join(file.trim_start_matches('/')));
-        if inside.as_deref().is_some_and(|path| path.components().any(|part| part.as_os_str() == "..")) {
-            return Err(
-                anyhow!("forbidden path outside the build context: {}", file.unwrap_or_default()).into()
-            );
-        }
-        Input::from_directory(&directory, inside.as_deref(), dialect, Some(unpacked))
-    }
-}
-
-/// A Dockerfile may come without an end.
-fn limited(input: impl Read) -> impl Read {
-    input.take(shale_dockerfile::DOCKERFILE_SIZE_MAX as u64 + 1)
-}
-
-fn looks_like_archive(start: &[u8]) -> bool {
-    const MAGIC: [&[u8]; 4] =
-        [&[0x1f, 0x8b, 0x08], b"BZh", &[0xfd, b'7', b'z', b'X', b'Z', 0], &[0x28, 0xb5, 0x2f, 0xfd]];
-    let is_compressed = MAGIC.iter().any(|magic| start.starts_with(magic));
-    // A Dockerfile has no NUL in its first block; a tar header cannot be without.
-    is_compressed || (start.len() == 512 && start.get(257..262) == Some(&b"ustar"[..])) || start.contains(&0)
-}
-
 /// Shows the builder's text, or keeps it for the case that the build fails.
 struct Text {
     is_quiet: bool,
+    /// Standard output is the image's.
+    is_piped: bool,
     kept: Mutex<String>,
 }
 
@@ -246,6 +203,10 @@ impl Output for Text {
     fn text(&self, text: &str) {
         if self.is_quiet {
             self.kept.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push_str(text);
+            return;
+        }
+        if self.is_piped {
+            eprint!("{text}");
             return;
         }
         let mut stdout = io::stdout().lock();
@@ -262,12 +223,7 @@ struct Bases<'a> {
 }
 
 impl Images for Bases<'_> {
-    fn resolve(
-        &self,
-        name: &str,
-        platform: Option<&Platform>,
-        refresh: bool,
-    ) -> Result<ImageId, Box<dyn std::error::Error + Send + Sync>> {
+    fn resolve(&self, name: &str, platform: Option<&Platform>, refresh: bool) -> Result<ImageId, PortError> {
         if !refresh
             && let Ok(image) = self.engine.load_image(name)
             && ImageConfig::parse(&image.config).is_ok_and(|config| {
@@ -276,14 +232,33 @@ impl Images for Bases<'_> {
         {
             return Ok(image.id);
         }
-        self.pull(name, platform).map_err(|failure| match failure {
-            Failure::Error(error) => error.into(),
-            Failure::Reported { .. } | Failure::Interrupted => "interrupted".into(),
-        })
+        self.pull(name, platform).map_err(port_error)
+    }
+
+    fn download(&self, url: &str, out: &mut (dyn Write + Send)) -> Result<Option<i64>, PortError> {
+        self.fetch(url, out).map_err(port_error)
+    }
+}
+
+fn port_error(failure: Failure) -> PortError {
+    match failure {
+        Failure::Error(error) => error.into(),
+        Failure::Reported { .. } | Failure::Interrupted => "interrupted".into(),
     }
 }
 
 impl Bases<'_> {
+    fn fetch(&self, url: &str, out: &mut (dyn Write + Send)) -> Result<Option<i64>, Failure> {
+        let client = self.context.client()?;
+        let mut write = |bytes: &[u8]| out.write_all(bytes);
+        let downloading = async { client.download(url, &mut write).await.map_err(anyhow::Error::from) };
+        let downloaded = self.context.block_on(downloading)?;
+        // A date that cannot be read is none, as in Docker.
+        let parser = jiff::fmt::rfc2822::DateTimeParser::new();
+        let changed = downloaded.last_modified.and_then(|text| parser.parse_timestamp(&text).ok());
+        Ok(changed.map(|time| time.as_second()))
+    }
+
     fn pull(&self, name: &str, platform: Option<&Platform>) -> Result<ImageId, Failure> {
         let reference = Reference::parse(name)?.or_latest();
         let client = self.context.client()?;

@@ -4,13 +4,19 @@ use super::{Command, Completes, Flag, Kind, Place, Spec, platform};
 
 pub(super) const BUILD: Spec = Spec {
     name: "build",
-    usage: "[OPTIONS] PATH | -",
+    usage: "[OPTIONS] PATH | URL | -",
     about: "Build an image from a Dockerfile",
     paths: &["image build", "build"],
     arguments: (1, 1),
     flags: &[
         Flag::value("add-host", None, Kind::List("list"), "Add a custom host-to-IP mapping (\"host:ip\")"),
         Flag::value("build-arg", None, Kind::List("list"), "Set build-time variables"),
+        Flag::value(
+            "build-context",
+            None,
+            Kind::List("list"),
+            "Additional build contexts (e.g., name=path, name=docker-image://reference)",
+        ),
         Flag::switch("check", None, "Check the Dockerfile and build nothing"),
         Flag::value("cpu-period", None, Kind::Int, "Limit the CPU CFS (Completely Fair Scheduler) period"),
         Flag::value("cpu-quota", None, Kind::Int, "Limit the CPU CFS (Completely Fair Scheduler) quota"),
@@ -48,6 +54,14 @@ pub(super) const BUILD: Spec = Spec {
         .or("\"host\"")
         .completed_by(Completes::Words(&["host", "none"])),
         Flag::switch("no-cache", None, "Do not use cache when building the image"),
+        Flag::value("no-cache-filter", None, Kind::List("list"), "Do not cache specified stages"),
+        Flag::value(
+            "output",
+            Some('o'),
+            Kind::List("list"),
+            "Output destination (format: \"type=local,dest=path\")",
+        )
+        .completed_by(Completes::Files),
         platform("Set platform if server is multi-platform capable"),
         Flag::value(
             "progress",
@@ -59,6 +73,11 @@ pub(super) const BUILD: Spec = Spec {
         .completed_by(Completes::Words(&["auto", "plain", "quiet"])),
         Flag::switch("pull", None, "Always attempt to pull a newer version of the image"),
         Flag::switch("quiet", Some('q'), "Suppress the build output and print image ID on success"),
+        Flag::switch(
+            "reproducible",
+            None,
+            "Make everything of one time (that of SOURCE_DATE_EPOCH, or 0), so that two builds are equal",
+        ),
         Flag::switch("rm", None, "Remove intermediate containers after a successful build").or("true"),
         Flag::value(
             "secret",
@@ -68,6 +87,12 @@ pub(super) const BUILD: Spec = Spec {
         ),
         Flag::value("shm-size", None, Kind::Text, "Size of \"/dev/shm\""),
         Flag::value(
+            "ssh",
+            None,
+            Kind::List("list"),
+            "SSH agent socket to expose to the build (format: \"default|<id>[=<socket>]\")",
+        ),
+        Flag::value(
             "tag",
             Some('t'),
             Kind::List("list"),
@@ -75,6 +100,7 @@ pub(super) const BUILD: Spec = Spec {
         ),
         Flag::value("target", None, Kind::Text, "Set the target build stage to build"),
         Flag::value("ulimit", None, Kind::List("ulimit"), "Ulimit options"),
+        Flag::switch("verify", None, "Build twice, and fail where the two differ (implies --reproducible)"),
     ],
     place: Place::Common,
     make: Some(Command::build),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, anyhow};
-use shale_build::{BuildOptions, Resources, Rlimit, RunNetwork};
+use shale_build::{BuildOptions, NamedContext, Resources, Rlimit, RunNetwork};
 use shale_dockerfile::Dialect;
 use shale_engine::images::tag::parse_tag_target;
 use shale_oci::Reference;
@@ -43,13 +43,27 @@ pub fn options(build: &Build) -> Result<BuildOptions, Failure> {
     let source_date_epoch = epoch
         .filter(|text| !text.is_empty())
         .map(|text| text.parse().with_context(|| format!("SOURCE_DATE_EPOCH is no number: {text}")))
-        .transpose()?;
+        .transpose()?
+        // The beginning of Unix time is as good as any, and the same everywhere.
+        .or((build.reproducible || build.verify).then_some(0));
     let secrets = build.secrets.iter().map(|text| secret(text)).collect::<Result<_, Failure>>()?;
     Ok(BuildOptions {
         target: build.target.clone(),
         build_arguments,
         labels: build.labels.iter().map(|label| pair(label)).collect(),
         no_cache: build.no_cache,
+        no_cache_stages: build
+            .no_cache_filter
+            .iter()
+            .flat_map(|text| text.split(','))
+            .map(str::to_owned)
+            .collect(),
+        named_contexts: build
+            .build_contexts
+            .iter()
+            .map(|text| build_context(text))
+            .collect::<Result<_, Failure>>()?,
+        agents: build.agents.iter().map(|text| agent(text)).collect::<Result<_, Failure>>()?,
         refresh_bases: build.pull,
         platform: build.platform.as_deref().map(str::parse).transpose()?,
         network: match build.network.as_deref() {
@@ -78,7 +92,7 @@ pub fn options(build: &Build) -> Result<BuildOptions, Failure> {
 }
 
 /// Prints docker's complaint about a flag's value.
-fn refused(flag: &str, value: &str, reason: &str) -> Failure {
+pub fn refused(flag: &str, value: &str, reason: &str) -> Failure {
     eprintln!("invalid argument {value:?} for {flag:?} flag: {reason}\nSee 'shale build --help'.");
     Failure::Reported { exit_code: EXIT_USAGE }
 }
@@ -104,6 +118,47 @@ fn added_host(text: &str) -> Result<(String, String), Failure> {
         return Err(refused("--add-host", text, &format!("invalid IP address in add-host: {address:?}")));
     }
     Ok((name.to_owned(), address.to_owned()))
+}
+
+/// Reads `name=directory` and `name=docker-image://reference`.
+fn build_context(text: &str) -> Result<(String, NamedContext), Failure> {
+    let bad = |reason: &str| refused("--build-context", text, reason);
+    let (name, value) = text
+        .split_once('=')
+        .filter(|(name, value)| !name.is_empty() && !value.is_empty())
+        .ok_or_else(|| bad("it is no name=value"))?;
+    if let Some(image) = value.strip_prefix("docker-image://") {
+        return Ok((name.to_owned(), NamedContext::Image(image.to_owned())));
+    }
+    if value.contains("://") || value.starts_with("git@") {
+        return Err(bad(
+            "it is neither a directory nor docker-image://; fetch it first and name the directory",
+        ));
+    }
+    let path = std::path::PathBuf::from(value);
+    if !path.is_dir() {
+        return Err(bad(&format!("{value} is no directory")));
+    }
+    Ok((name.to_owned(), NamedContext::Directory(path)))
+}
+
+/// Reads `default` and `id=socket`; without a socket it is that of the environment.
+fn agent(text: &str) -> Result<(String, std::path::PathBuf), Failure> {
+    use std::os::unix::fs::FileTypeExt;
+    let bad = |reason: &str| refused("--ssh", text, reason);
+    let (id, socket) = match text.split_once('=') {
+        Some((id, socket)) => (id, std::path::PathBuf::from(socket)),
+        None => {
+            let socket = std::env::var_os("SSH_AUTH_SOCK").ok_or_else(|| bad("SSH_AUTH_SOCK is not set"))?;
+            (text, std::path::PathBuf::from(socket))
+        }
+    };
+    let socket = socket.canonicalize().map_err(|error| bad(&error.to_string()))?;
+    let is_socket = socket.metadata().is_ok_and(|there| there.file_type().is_socket());
+    if !is_socket {
+        return Err(bad("it is no socket of an agent; keys are not read from files: load them with ssh-add"));
+    }
+    Ok((id.to_owned(), socket))
 }
 
 fn secret(text: &str) -> Result<(String, std::path::PathBuf), Failure> {
