@@ -2,6 +2,7 @@
 //!
 //! `tests/README.md` says what each holds.
 
+mod build;
 mod concurrency;
 mod crash;
 mod dockers_root;

@@ -4,6 +4,7 @@
 //! stands below one scratch directory; nothing listens anywhere but on loopback.
 //! Not here: any crate of the product. What is compared comes from the program's output and from the disk.
 
+pub mod build;
 pub mod data_root;
 pub mod disk;
 pub mod http;

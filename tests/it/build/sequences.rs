@@ -1,0 +1,94 @@
+//! Random file operations in `RUN`: the layers are those that docker makes, on the disk and in an archive.
+//!
+//! `SHALE_TEST_SEQUENCES` sets how many sequences (a full run: 500), `SHALE_TEST_SEED` the first one.
+
+use std::fmt::Write as _;
+
+use shale_tests::build::{Pair, case};
+
+/// Operations of one step, and steps of one Dockerfile.
+const OPERATIONS: u64 = 12;
+const STEPS: u64 = 3;
+
+/// Few names, so that operations meet: a directory in place of a file, a link in place of a directory, and back.
+const PATHS: [&str; 12] = [
+    "/t/file",
+    "/t/old",
+    "/t/old/x",
+    "/real",
+    "/real/file",
+    "/n",
+    "/n/a",
+    "/n/b",
+    "/n/a/c",
+    "/other",
+    "/etc/group",
+    "/q",
+];
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+
+    fn path(&mut self) -> &'static str {
+        PATHS[self.below(PATHS.len() as u64) as usize]
+    }
+
+    /// An operation may fail: the path is not what it needs. It then changes nothing, with both builders.
+    fn operation(&mut self) -> String {
+        let (one, two) = (self.path(), self.path());
+        let number = self.below(1000);
+        match self.below(14) {
+            0 | 1 => format!("echo {number} > {one}"),
+            2 => format!("mkdir -p {one}"),
+            3 | 4 => format!("rm -rf {one}"),
+            5 => format!("mv {one} {two}"),
+            6 => format!("chmod {} {one}", ["700", "4755", "1777", "644"][(number % 4) as usize]),
+            7 => format!("chown {}:{} {one}", number % 7, number % 5),
+            8 => format!("ln {one} {two}"),
+            9 => format!("rm -rf {one}; ln -s {two} {one}"),
+            10 => format!("rm -rf {one}; mkdir -p {one}; echo {number} > {one}/x"),
+            11 => format!("rm -rf {one}; mkfifo {one}"),
+            12 => format!("rm -rf {one}; mknod {one} c 1 {}", number % 9),
+            _ => format!("cp -a {one} {two}"),
+        }
+    }
+}
+
+fn dockerfile(seed: u64) -> String {
+    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut text = String::new();
+    for _ in 0..STEPS {
+        let operations: Vec<String> = (0..OPERATIONS).map(|_| random.operation()).collect();
+        writeln!(text, "RUN ({}) 2>/dev/null; true", operations.join("; ")).expect("a String takes all");
+    }
+    text
+}
+
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+}
+
+#[test]
+fn random_file_operations_make_dockers_layers() {
+    let pair = Pair::start("sequences");
+    let first = number("SHALE_TEST_SEED", 1);
+    let mut failures = Vec::new();
+    for seed in first..first + number("SHALE_TEST_SEQUENCES", 10) {
+        // A case lives as long as the program: there are as many as sequences.
+        let text: &'static str = dockerfile(seed).leak();
+        let index = usize::try_from(seed).expect("seeds are small");
+        let mut differences = pair.compare(index, case(text));
+        if differences.is_empty() {
+            differences = pair.archive_differences(index);
+        }
+        failures.extend(differences.iter().map(|line| format!("SHALE_TEST_SEED={seed}: {line}")));
+    }
+    assert!(failures.is_empty(), "{} differences\n{}", failures.len(), failures.join("\n"));
+}
