@@ -29,15 +29,19 @@ struct Candidate {
 }
 
 impl Cache {
-    /// Returns the newest image that was built upon `parent` by `step`.
+    /// Returns the newest image that was built upon `parent` by `step`; only one of the time `made`, if that is given: a
+    /// build whose times are fixed has no use for an image with others.
     pub fn find(
         &mut self,
         store: &Store,
         parent: Option<ImageId>,
         step: &RunConfig,
+        made: Option<jiff::Timestamp>,
     ) -> Result<Option<ImageId>, BuildError> {
         let candidates = self.children(store)?.get(&parent).map(Vec::as_slice).unwrap_or_default();
-        let same = candidates.iter().filter(|candidate| is_same_step(&candidate.step, step));
+        let same = candidates.iter().filter(|candidate| {
+            is_same_step(&candidate.step, step) && (made.is_none() || candidate.created == made)
+        });
         Ok(same.max_by_key(|candidate| candidate.created).map(|candidate| candidate.image))
     }
 

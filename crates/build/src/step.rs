@@ -160,7 +160,7 @@ impl Builder<'_> {
         }
         let mut looks = stage.probes;
         let image = loop {
-            if looks && let Some(image) = self.cache().find(self.store, stage.image, config)? {
+            if looks && let Some(image) = self.find_step(stage, config)? {
                 break image;
             }
             if !stage.shares {
@@ -174,11 +174,7 @@ impl Builder<'_> {
                 continue;
             }
             // Or it was done between the look and the claim.
-            let late = if self.dialect.runs_stages_at_once() {
-                self.cache().find(self.store, stage.image, config)?
-            } else {
-                None
-            };
+            let late = if self.dialect.runs_stages_at_once() { self.find_step(stage, config)? } else { None };
             match late {
                 Some(image) => {
                     self.claim = None;
@@ -199,6 +195,16 @@ impl Builder<'_> {
         self.output.text(" ---> Using cache\n");
         self.enter(stage, image, found);
         Ok(true)
+    }
+
+    fn find_step(
+        &self,
+        stage: &StageState,
+        config: &RunConfig,
+    ) -> Result<Option<shale_oci::ImageId>, BuildError> {
+        let epoch = self.options.source_date_epoch;
+        let made = epoch.map(|epoch| jiff::Timestamp::from_second(epoch).unwrap_or_default());
+        self.cache().find(self.store, stage.image, config, made)
     }
 
     /// Returns the cache, which the stages share.

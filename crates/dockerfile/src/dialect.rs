@@ -171,7 +171,7 @@ impl Dialect {
     }
 
     /// Whether an ignored directory that stays for what an exception takes back below it is made anew: 0755, root's, of
-    /// now, and not part of the key. The classic builder's client does not send it. Observed.
+    /// now, and in the key by its name alone. The classic builder's client does not send it. Observed.
     pub fn makes_ignored_directories_anew(self) -> bool {
         self.is_classic()
     }

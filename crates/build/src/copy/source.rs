@@ -306,8 +306,10 @@ pub(crate) fn hash(tree: Option<&Tree>, sources: &[Source], dialect: Dialect) ->
             (SourceContent::Directory { found, entries }, Some(tree)) => {
                 let mut all = hash_list(tree, entries).map_err(failed)?;
                 if dialect.makes_ignored_directories_anew() {
-                    let mut implied = entries.iter().map(|entry| entry.is_implied);
-                    all.retain(|_| !implied.next().unwrap_or(false));
+                    // Docker knows no digest of what was not sent, and takes the name.
+                    for (hash, entry) in all.iter_mut().zip(entries).filter(|(_, entry)| entry.is_implied) {
+                        *hash = String::from_utf8_lossy(&entry.path).into_owned();
+                    }
                 }
                 if !found.path.is_empty() {
                     let own = Entry::new(found.path.clone(), found.stat);

@@ -98,3 +98,18 @@ fn stages_that_begin_alike_share_their_steps() {
     assert_eq!(again.image(), image);
     assert!(!again.text.contains("Running in"), "{}", again.text);
 }
+
+/// An image that was made without a fixed time is no step of a build that has one.
+#[test]
+fn a_fixed_time_finds_only_images_of_that_time() {
+    let Some(machine) = Machine::new() else { return };
+    let dockerfile = "FROM base\nRUN mkdir /made\n";
+    let before = machine.build(dockerfile, Dialect::Shale).image();
+    let options = BuildOptions { source_date_epoch: Some(1_700_000_000), ..BuildOptions::default() };
+    let fixed = machine.build_with(dockerfile, Dialect::Shale, &options);
+    assert_ne!(fixed.image(), before);
+    let again = machine.build_with(dockerfile, Dialect::Shale, &options);
+    assert!(again.text.contains("Using cache"), "{}", again.text);
+    let other = BuildOptions { source_date_epoch: Some(1_700_000_001), ..BuildOptions::default() };
+    assert_ne!(machine.build_with(dockerfile, Dialect::Shale, &other).image(), fixed.image());
+}
