@@ -6,6 +6,7 @@ mod instructions;
 mod kills;
 mod mistakes;
 mod sequences;
+mod sources;
 
 use shale_tests::build::{Case, Pair, case};
 
@@ -22,8 +23,8 @@ fn builds_are_those_of_dockers_classic_builder() {
         .chain(mistakes::CASES.iter().copied())
         .enumerate()
         .collect();
-    let only: Option<usize> = std::env::var("SHALE_TEST_CASE").ok().and_then(|number| number.parse().ok());
-    let chosen = |number: usize| only.is_none_or(|only| only == number);
+    let only = std::env::var("SHALE_TEST_CASE").unwrap_or_default();
+    let chosen = |number: usize| only.is_empty() || is_listed(number, &only);
     let cases: Vec<(usize, Case)> = cases.into_iter().filter(|(number, _)| chosen(*number)).collect();
     let mut failures = Vec::new();
     for (number, case) in &cases {
@@ -34,6 +35,15 @@ fn builds_are_those_of_dockers_classic_builder() {
     failures.extend(pair.missed_by_docker(&repeated));
     failures.extend(pair.missed_by_shale(&repeated));
     assert!(failures.is_empty(), "{} missed\n{}", failures.len(), failures.join("\n"));
+}
+
+/// Whether `number` is in a list such as `3,20-25`.
+fn is_listed(number: usize, list: &str) -> bool {
+    list.split(',').any(|part| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        first.parse().is_ok_and(|first: usize| first <= number)
+            && last.parse().is_ok_and(|last: usize| number <= last)
+    })
 }
 
 /// Whether a second build has something to find: the first one did not fail, and it was not told to look away.
