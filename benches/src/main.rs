@@ -3,6 +3,7 @@
 //! Everything comes from a local docker-registry with a warm page cache, so that neither network nor disk reading is
 //! measured. Not part of the tests: figures mean something on a quiet machine only.
 
+mod containers;
 mod floor;
 mod input;
 mod measure;
@@ -24,19 +25,20 @@ Usage:  cargo xtask bench [--rounds N] [--cases LIST] [--peers LIST]
 
 Options:
   --rounds N     How often each measurement is made; the median counts (default 5)
-  --cases LIST   Of a,b,c,d,durable,push-a,push-b,save,load,look,floor (default all)
+  --cases LIST   Of a,b,c,d,durable,push-a,push-b,save,load,look,floor,run (default all)
                    a  pull of Debian with Python-like content, one layer of 300 MB in 15,000 files
                    b  the same content in 8 layers
                    c  pull of one layer of 1 GB in 10 files
                    d  pull of a new tag of b, 7 of 8 layers are there
                    durable  a, and a when nothing is synced: the price of surviving a power cut
                    look  images with 200 images, inspect
+                   run  a container of busybox that runs `true`, made, run and removed
                    floor  inflate, two SHA-256, CRC-64 and one write of the blobs of a and c
   --peers LIST   Of shale,docker,podman,skopeo (default all)
 ";
 
-const CASES: [&str; 11] =
-    ["a", "b", "c", "d", "durable", "push-a", "push-b", "save", "load", "look", "floor"];
+const CASES: [&str; 12] =
+    ["a", "b", "c", "d", "durable", "push-a", "push-b", "save", "load", "look", "floor", "run"];
 
 /// What the command line asks for.
 struct Wanted {
@@ -61,6 +63,7 @@ fn main() -> Result<()> {
         let table = match case.as_str() {
             "floor" => floor::measure(&storage, &scratch, wanted.rounds)?,
             "durable" => durability(&mut peers, &registry, wanted.rounds)?,
+            "run" => containers::measure(&scratch, wanted.rounds)?,
             "look" => look(&mut peers, &scratch, wanted.rounds)?,
             case => interleaved(case, &mut peers, &scratch, &registry, wanted.rounds)?,
         };

@@ -4,6 +4,7 @@
 
 mod build;
 mod concurrency;
+mod containers;
 mod crash;
 mod dockers_root;
 mod hostile;

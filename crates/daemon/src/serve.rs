@@ -150,7 +150,8 @@ impl Server {
         let registries = Client::new(anonymous)?;
         let (stop, stopping) = watch::channel(false);
         let daemon = Daemon {
-            engine,
+            // The daemon keeps restart policies itself, and tells of each end and start.
+            engine: engine.with_restarts_by_caller(),
             registries,
             events: Events::new(),
             identity: Arc::new(config.identity),

@@ -56,7 +56,7 @@ impl Engine {
     /// [`OpenError`], each with what to do about it.
     pub fn open_to_check(root: &Path, access: Access) -> Result<Engine, OpenError> {
         let store = Arc::new(Store::open_damaged(root, OpenOptions { create: false, access })?);
-        Ok(Engine { store, privileges: Privileges::of_process() })
+        Ok(Engine { store, privileges: Privileges::of_process(), restarts_are_callers: false })
     }
 
     /// Checks names, images, layers and containers, reads every file of every layer on all processors, and lists what

@@ -11,6 +11,7 @@ use shale_store::{Access, OpenError, OpenOptions, Store};
 pub struct Engine {
     pub(crate) store: Arc<Store>,
     pub(crate) privileges: Privileges,
+    pub(crate) restarts_are_callers: bool,
 }
 
 /// What the kernel lets this process do to files.
@@ -73,7 +74,14 @@ impl Engine {
 
     fn with(root: &Path, options: OpenOptions) -> Result<Engine, OpenError> {
         let store = Arc::new(Store::open(root, options)?);
-        Ok(Engine { store, privileges: Privileges::of_process() })
+        Ok(Engine { store, privileges: Privileges::of_process(), restarts_are_callers: false })
+    }
+
+    /// Leaves restart policies to the caller, who is there as long as the containers: their supervisors do not keep them.
+    #[must_use]
+    pub fn with_restarts_by_caller(mut self) -> Engine {
+        self.restarts_are_callers = true;
+        self
     }
 
     /// Returns the store.

@@ -13,8 +13,14 @@ fn main() -> ExitCode {
     match args.as_slice() {
         [word, base, rootfs, directory] if word == Path::new("--start-detached") => {
             let container = ContainerSpec::new(id, rootfs, ["sleep", "1000"].map(str::to_owned).to_vec());
-            let spec =
-                DetachedSpec { container, log: None, open_stdin: false, stdin_once: false, size: None };
+            let spec = DetachedSpec {
+                container,
+                log: None,
+                open_stdin: false,
+                stdin_once: false,
+                size: None,
+                restart: shale_runtime::Restart::No,
+            };
             let container = runtime(base).supervise(directory, &spec).expect("a supervisor starts");
             container.start().expect("a container starts");
             ExitCode::SUCCESS

@@ -13,13 +13,15 @@ mod exec;
 mod follow;
 mod notice;
 mod protocol;
+mod restart;
 mod server;
 mod state;
 mod supervise;
 
-pub use client::{AttachStreams, Container, ControlError, DetachedSpec};
+pub use client::{AttachStreams, Container, ControlError, DetachedSpec, KILL_WAIT, Waiting};
 pub use exec::{ExecSpec, ExecState};
-pub use follow::{FollowEnd, Followed};
+pub use follow::{DETACH_KEYS, FollowEnd, Followed};
 pub use notice::EndNotice;
+pub use restart::Restart;
 pub use state::{State, StateError, Status};
 pub use supervise::supervise_main;

@@ -1,6 +1,7 @@
 //! Finds the OCI runtime of the machine and what this process may ask of it.
 
 use std::ffi::OsString;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -52,6 +53,12 @@ pub enum FindError {
         /// What the kernel said.
         source: std::io::Error,
     },
+    /// The place for an ordinary user's records is somebody else's.
+    #[error("{path} is not a directory of this user alone: remove it, or set XDG_RUNTIME_DIR to one that is")]
+    NotPrivate {
+        /// The directory.
+        path: PathBuf,
+    },
     /// What was found refuses to work on this machine.
     #[error("the OCI runtime {path} does not work on this machine: {message}; install the package `runc`")]
     Refuses {
@@ -82,14 +89,17 @@ impl Runtime {
             return Err(FindError::Refuses { path: program, message });
         }
         let uid = rustix::process::geteuid().as_raw();
-        let (records, id_map) = if uid == 0 {
+        let own_map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+        let is_real_root = uid == 0 && own_map.split_whitespace().eq(["0", "0", "4294967295"]);
+        let (records, id_map) = if is_real_root {
             (PathBuf::from("/run/shale/runtime"), None)
         } else {
-            let base = std::env::var_os("XDG_RUNTIME_DIR")
-                .map(PathBuf::from)
-                .filter(|path| path.is_absolute())
-                .unwrap_or_else(|| PathBuf::from(format!("/tmp/shale-{uid}")));
-            (base.join("shale/runtime"), Some(IdMap::of_this_user(uid)))
+            let outer_uid = match own_map.split_whitespace().nth(1) {
+                Some(outer) if uid == 0 => outer.to_owned(),
+                _ => uid.to_string(),
+            };
+            let id_map = if uid == 0 { IdMap::of_this_namespace(&own_map) } else { IdMap::of_this_user(uid) };
+            (private_directory(&outer_uid)?.join("shale/runtime"), Some(id_map))
         };
         Ok(Self { program, records, id_map, supervisor: None })
     }
@@ -146,7 +156,41 @@ impl Runtime {
     }
 }
 
+/// Returns a directory that belongs to this user alone and goes with the boot.
+///
+/// Below `/tmp` anybody may make a directory of any name first: one that is not this user's own is refused.
+fn private_directory(outer_uid: &str) -> Result<PathBuf, FindError> {
+    let named = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    if let Some(path) = named.filter(|path| path.is_absolute() && path.is_dir()) {
+        return Ok(path);
+    }
+    let path = PathBuf::from(format!("/tmp/shale-{outer_uid}"));
+    let _ = std::fs::DirBuilder::new().mode(0o700).create(&path);
+    let own = rustix::process::geteuid().as_raw();
+    let is_private = |metadata: &std::fs::Metadata| {
+        metadata.is_dir() && metadata.uid() == own && metadata.mode() & 0o077 == 0
+    };
+    match std::fs::symlink_metadata(&path) {
+        Ok(metadata) if is_private(&metadata) => Ok(path),
+        _ => Err(FindError::NotPrivate { path }),
+    }
+}
+
 impl IdMap {
+    /// All ids of the user namespace that this process is in, each onto itself.
+    fn of_this_namespace(uid_map: &str) -> Self {
+        let gid_map = std::fs::read_to_string("/proc/self/gid_map").unwrap_or_default();
+        let ranges = |map: &str| {
+            let line = |line: &str| {
+                let mut fields = line.split_whitespace().filter_map(|field| field.parse::<u32>().ok());
+                let (inside, _, count) = (fields.next()?, fields.next()?, fields.next()?);
+                Some((inside, inside, count))
+            };
+            map.lines().filter_map(line).collect()
+        };
+        Self { uids: ranges(uid_map), gids: ranges(&gid_map) }
+    }
+
     fn of_this_user(uid: u32) -> Self {
         let gid = rustix::process::getegid().as_raw();
         let with_tools = on_path("newuidmap").is_some() && on_path("newgidmap").is_some();

@@ -72,6 +72,14 @@ impl StartError {
         }
     }
 
+    /// The text with its causes, for whoever gets a text alone.
+    pub(crate) fn message(&self) -> String {
+        match self {
+            Self::Io { source, .. } => format!("{self}: {source}"),
+            _ => self.to_string(),
+        }
+    }
+
     pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { path, source }

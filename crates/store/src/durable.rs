@@ -174,6 +174,14 @@ pub(crate) fn sync_dir(path: &Path) -> Result<()> {
         .map_err(|source| DiskError::new("sync", path, source))
 }
 
+/// Makes the content of a file durable; a missing one is none.
+pub(crate) fn sync_file_if_there(path: &Path) -> Result<()> {
+    match File::open(path).and_then(|file| file.sync_all()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        synced => synced.map_err(|source| DiskError::new("sync", path, source)),
+    }
+}
+
 /// A directory of a file system that will be synced.
 ///
 /// The kernel reports an error of writing to those who opened the file system before it happened, so this is opened before

@@ -42,7 +42,8 @@ pub use layers::{
 };
 pub use lock::AccessError;
 pub use mounts::{
-    BeginMountError, ContainerLock, Mount, NewMount, PublishContainerError, RecordError, RecordFiles,
+    BeginMountError, ContainerLock, Durability, Mount, NewMount, PublishContainerError, RecordError,
+    RecordFiles,
 };
 pub use open::{Access, OpenError, OpenOptions};
 pub use references::{ChangeReferencesError, Name, ReferenceChange, References, ReferencesError};

@@ -5,6 +5,7 @@
 //! Not here: mounting, and what a record says.
 
 mod create;
+mod durability;
 mod record;
 mod remove;
 
@@ -16,6 +17,7 @@ use crate::layers;
 use crate::layout::{self, Layout};
 
 pub use create::{BeginMountError, NewMount, PublishContainerError};
+pub use durability::Durability;
 pub use record::{ContainerLock, RecordError, RecordFiles};
 pub(crate) use remove::remove_unrecorded;
 

@@ -31,6 +31,9 @@ pub enum ArchiveError {
     /// The container's files could not be mounted or opened.
     #[error("could not open the container's files")]
     Open(#[source] io::Error),
+    /// An ordinary user's container runs in a user namespace that only its own processes are in.
+    #[error("the files of a running container can be reached by root alone; stop the container first")]
+    OutOfReach,
     /// The tree could not be packed.
     #[error(transparent)]
     Pack(#[from] PackError),
@@ -83,9 +86,10 @@ impl Engine {
             return Ok(work(&Path::new(&format!("/proc/{}/root", state.supervisor.pid)).join(merged)));
         }
         namespace::in_private_namespace(|| {
-            namespace::mount(&self.store, self.privileges, &paths)?;
+            namespace::mount(&self.store, self.privileges, &paths, namespace::Syncs::Never)?;
             let done = work(&paths.merged);
             namespace::unmount(&paths);
+            namespace::forget_volatile(&paths)?;
             Ok::<T, io::Error>(done)
         })
         .and_then(|done| done)

@@ -57,10 +57,11 @@ impl Engine {
         let (own, init) = (self.store.mount_paths(&mount_id)?, self.store.mount_paths(&init_id)?);
         // Only what the container wrote is walked; what was there before is looked up in a mount of what lies below.
         let found = namespace::in_private_namespace(|| {
-            namespace::mount(&self.store, self.privileges, &init)?;
+            namespace::mount(&self.store, self.privileges, &init, namespace::Syncs::Never)?;
             let mut changes = Vec::new();
             let walked = walk(&own.upper, &init.merged, Path::new("/"), &mut changes);
             namespace::unmount(&init);
+            namespace::forget_volatile(&init)?;
             walked.map(|()| changes)
         });
         found.and_then(|changes| changes).map_err(ArchiveError::Open)

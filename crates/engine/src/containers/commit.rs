@@ -181,7 +181,7 @@ impl Engine {
             None => Some(self.store.lock_container(&record.id)?.ok_or_else(gone)?),
         };
         let paused = match &running {
-            Some(container) if !without_pause && !container.is_paused()? => {
+            Some(container) if !without_pause && !container.is_paused().unwrap_or(true) => {
                 container.pause()?;
                 Some(container)
             }

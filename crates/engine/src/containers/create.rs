@@ -129,14 +129,17 @@ impl Engine {
             .is_some_and(|points| points.values().any(|point| point["Type"] == "volume"));
         namespace::in_private_namespace(|| -> Result<(), CreateError> {
             let prepare = CreateError::Prepare;
-            namespace::mount(&self.store, self.privileges, &init).map_err(prepare)?;
+            let syncs = namespace::Syncs::Never;
+            namespace::mount(&self.store, self.privileges, &init, syncs).map_err(prepare)?;
             let filled = namespace::fill_init(&init.merged);
             namespace::unmount(&init);
+            namespace::forget_volatile(&init).map_err(prepare)?;
             filled.map_err(prepare)?;
             if has_volumes {
-                namespace::mount(&self.store, self.privileges, &own).map_err(prepare)?;
+                namespace::mount(&self.store, self.privileges, &own, syncs).map_err(prepare)?;
                 let filled = self.fill_volumes(&mount_points, &own.merged);
                 namespace::unmount(&own);
+                namespace::forget_volatile(&own).map_err(prepare)?;
                 filled?;
             }
             Ok(())
@@ -163,7 +166,8 @@ impl Engine {
             directory: &path_text(&directory),
             network,
         };
-        let files = record.record().files();
+        let record = record.record();
+        let (files, durability) = (record.files(), record.durability());
         let mut taken = None;
         let is_wanted = || match self.check_name_is_free(&name) {
             Ok(()) => true,
@@ -172,7 +176,7 @@ impl Engine {
                 false
             }
         };
-        match mount.publish(&files, is_wanted) {
+        match mount.publish(&files, durability, is_wanted) {
             Ok(()) => Ok(Created { id, warnings: Vec::new() }),
             Err(error) => Err(taken.unwrap_or(CreateError::Publish(error))),
         }

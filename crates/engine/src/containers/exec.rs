@@ -42,7 +42,7 @@ pub enum ExecError {
     #[error("No exec command specified")]
     NoCommand,
     /// The working directory is relative.
-    #[error("the working directory '{0}' is invalid, it needs to be an absolute path")]
+    #[error("OCI runtime exec failed: exec failed: Cwd must be an absolute path: unknown")]
     RelativeWorkingDirectory(String),
     /// The user is not one of the container's.
     #[error(transparent)]
@@ -50,6 +50,13 @@ pub enum ExecError {
     /// The container's files could not be opened.
     #[error(transparent)]
     Files(#[from] ArchiveError),
+}
+
+impl ExecError {
+    /// Whether docker finds out only when the process is to start, and says so on the process's own standard output.
+    pub fn is_of_start(&self) -> bool {
+        matches!(self, ExecError::RelativeWorkingDirectory(_) | ExecError::User(_))
+    }
 }
 
 /// A process that is about to run.

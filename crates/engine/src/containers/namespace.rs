@@ -33,15 +33,32 @@ pub(super) fn in_private_namespace<T: Send>(work: impl FnOnce() -> T + Send) -> 
     })
 }
 
+/// Whether a mount syncs. When an overlay is unmounted, the kernel syncs the whole file system below it, which may take
+/// seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Syncs {
+    /// When asked, and at the end.
+    AsAsked,
+    /// Never (`volatile`).
+    Never,
+}
+
 /// Mounts a directory at its `merged`; the calling thread is in a private namespace.
 ///
 /// Source: moby `daemon/graphdriver/overlay2/overlay.go` `Get` at v20.10.24.
-pub(super) fn mount(store: &Store, privileges: Privileges, paths: &OverlayPaths) -> io::Result<()> {
+pub(super) fn mount(
+    store: &Store,
+    privileges: Privileges,
+    paths: &OverlayPaths,
+    syncs: Syncs,
+) -> io::Result<()> {
     match fs::create_dir(&paths.merged) {
         Ok(()) => fs::set_permissions(&paths.merged, fs::Permissions::from_mode(0o700))?,
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(error),
     }
+    // Left by a process that was killed.
+    forget_volatile(paths)?;
     // The lower names are short and relative: with 128 of them all options still fit into a page.
     std::env::set_current_dir(store.overlay_path())?;
     let mut options = Vec::new();
@@ -63,15 +80,29 @@ pub(super) fn mount(store: &Store, privileges: Privileges, paths: &OverlayPaths)
     options.extend_from_slice(below(&paths.upper).as_os_str().as_bytes());
     options.extend_from_slice(b",workdir=");
     options.extend_from_slice(below(&paths.work).as_os_str().as_bytes());
-    let options = CString::new(options)?;
-    rustix::mount::mount(
-        "overlay",
-        below(&paths.merged).as_path(),
-        "overlay",
-        MountFlags::empty(),
-        Some(options.as_c_str()),
-    )?;
-    Ok(())
+    let target = below(&paths.merged);
+    let overlay = |options: Vec<u8>| -> io::Result<()> {
+        let options = CString::new(options)?;
+        let flags = MountFlags::empty();
+        Ok(rustix::mount::mount("overlay", target.as_path(), "overlay", flags, Some(options.as_c_str()))?)
+    };
+    if syncs == Syncs::Never {
+        match overlay([options.as_slice(), b",volatile"].concat()) {
+            // A kernel before 5.10 does not know the word.
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) => {}
+            mounted => return mounted,
+        }
+    }
+    overlay(options)
+}
+
+/// Takes away the note by which the kernel refuses a second mount of what was mounted with [`Syncs::Never`]: what was
+/// written is not lost as long as the machine runs, and who keeps it syncs it.
+pub(super) fn forget_volatile(paths: &OverlayPaths) -> io::Result<()> {
+    match fs::remove_dir_all(paths.work.join("work/incompat")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Takes a mount and its directory away again.

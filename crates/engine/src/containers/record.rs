@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use shale_oci::{ImageId, RunConfig};
-use shale_store::RecordFiles;
+use shale_store::{Durability, RecordFiles};
 
 use super::settings::HostConfig;
 
@@ -144,9 +144,9 @@ impl Record {
         }
     }
 
-    /// Returns whether it runs, paused or not.
+    /// Returns whether it runs, paused or not, or is about to be started again.
     pub fn is_running(&self) -> bool {
-        matches!(self.status(), Status::Running | Status::Paused)
+        matches!(self.status(), Status::Running | Status::Paused | Status::Restarting)
     }
 
     /// Returns the exit code; 0 for a container that has not ended.
@@ -202,6 +202,11 @@ impl Record {
     /// Returns whether it is removed when it ends.
     pub fn is_auto_remove(&self) -> bool {
         self.host_config.0["AutoRemove"] == true
+    }
+
+    /// Returns what its record has to survive.
+    pub(super) fn durability(&self) -> Durability {
+        if self.is_auto_remove() { Durability::Volatile } else { Durability::Durable }
     }
 
     pub(super) fn set_state(&mut self, key: &str, value: impl Into<Value>) {

@@ -79,7 +79,7 @@ impl Engine {
         volumes: bool,
     ) -> Result<(), RemoveContainerError> {
         let anonymous = if volumes { self.anonymous_volumes(record) } else { Vec::new() };
-        self.store.remove_container(lock, &record.id)?;
+        self.store.remove_container(lock, &record.id, record.durability())?;
         for volume in anonymous {
             self.remove_unused_volume(&volume)?;
         }

@@ -14,8 +14,8 @@ pub enum RenameContainerError {
     #[error(transparent)]
     Find(#[from] FindContainerError),
     /// The new name is none.
-    #[error(transparent)]
-    Name(#[from] NameError),
+    #[error("Error when allocating new name: {0}")]
+    Name(NameError),
     /// No new name, or the one that it has.
     #[error("{0}")]
     Same(&'static str),
@@ -50,7 +50,10 @@ impl Engine {
                 "Renaming a container with the same name as its current name",
             ));
         }
-        let name = names::check_name(name)?;
+        // dockerd puts the slash before it looks.
+        let name = names::check_name(name).map_err(|NameError(name)| {
+            RenameContainerError::Name(NameError(format!("/{}", name.trim_start_matches('/'))))
+        })?;
         record.document["Name"] = format!("/{name}").into();
         let mut taken = None;
         let is_free = || match self.check_name_is_free(name) {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::Value;
+use shale_runtime::Restart;
 
 /// What `docker run` without flags writes.
 ///
@@ -57,6 +58,9 @@ pub(super) struct Settings {
     pub tmpfs: Option<BTreeMap<String, String>>,
     pub network_mode: String,
     pub auto_remove: bool,
+    pub runtime: String,
+    pub restart_policy: RestartPolicy,
+    pub log_config: LogConfig,
     pub cap_add: Option<Vec<String>>,
     pub cap_drop: Option<Vec<String>>,
     pub devices: Option<Vec<DeviceRequest>>,
@@ -89,6 +93,32 @@ pub(super) struct Settings {
     pub cpuset_mems: String,
     pub pids_limit: Option<i64>,
     pub blkio_weight: u16,
+}
+
+/// `--restart`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct RestartPolicy {
+    pub name: String,
+    pub maximum_retry_count: u32,
+}
+
+impl RestartPolicy {
+    pub fn restart(&self) -> Restart {
+        match self.name.as_str() {
+            "always" | "unless-stopped" => Restart::Always,
+            "on-failure" => Restart::OnFailure { retries_max: self.maximum_retry_count },
+            _ => Restart::No,
+        }
+    }
+}
+
+/// `--log-driver`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct LogConfig {
+    #[serde(rename = "Type")]
+    pub driver: String,
 }
 
 /// One `--mount`.

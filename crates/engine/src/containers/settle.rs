@@ -54,9 +54,16 @@ impl Engine {
             (shale_runtime::Status::Running, Some(init)) => {
                 record.set_state("Running", true);
                 record.set_state("Paused", container.is_paused().unwrap_or(false));
+                record.set_state("Restarting", false);
                 record.set_state("Pid", init.pid);
                 record.set_state("ExitCode", 0);
+                record.document["RestartCount"] = state.restarts.into();
                 record.set_state("StartedAt", state.started_at.as_deref().unwrap_or(NEVER));
+            }
+            (shale_runtime::Status::Restarting, _) => {
+                record_end(&mut record, &state);
+                record.set_state("Running", true);
+                record.set_state("Restarting", true);
             }
             (shale_runtime::Status::Exited, _) => {
                 let finished = state.finished_at.as_deref().and_then(|text| text.parse().ok());
@@ -88,7 +95,7 @@ impl Engine {
         if record.is_auto_remove() && record.started().is_some() {
             return Ok(self.remove_locked(lock, &record, true)?);
         }
-        self.store.write_container(&lock, id, &record.encode())?;
+        self.store.write_container(&lock, id, &record.encode(), record.durability())?;
         Ok(())
     }
 
@@ -102,7 +109,9 @@ impl Engine {
 fn record_end(record: &mut Record, state: &State) {
     record.set_state("Running", false);
     record.set_state("Paused", false);
+    record.set_state("Restarting", false);
     record.set_state("Pid", 0);
+    record.document["RestartCount"] = state.restarts.into();
     record.set_state("StartedAt", state.started_at.as_deref().unwrap_or(NEVER));
     if let Some(exit) = &state.exit {
         record.set_state("ExitCode", exit.code);

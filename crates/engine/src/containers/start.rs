@@ -5,14 +5,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use shale_runtime::{
-    Container, ControlError, DetachedSpec, ExitStatus, FindError, Runtime, Signal, StartError, Supervisor,
-    WindowSize,
+    Container, ControlError, DetachedSpec, ExitStatus, FindError, KILL_WAIT, Restart, Runtime, Signal,
+    StartError, Supervisor, WindowSize,
 };
-use shale_store::{ContainerLock, DiskError, RecordError};
+use shale_store::{ContainerLock, DiskError, Durability, RecordError};
 
 use super::Record;
 use super::find::FindContainerError;
-use super::namespace;
+use super::namespace::{self, Syncs};
+use super::settings::Settings;
 use super::settle::SettleError;
 use super::spec::{self, SettingsError};
 use crate::Engine;
@@ -91,9 +92,12 @@ pub enum Preparation {
 }
 
 impl Engine {
-    fn runtime(&self) -> Result<Runtime, FindError> {
+    fn runtime(&self, settings: &Settings) -> Result<Runtime, FindError> {
         let program = "/proc/self/exe".into();
-        Ok(Runtime::find(None)?.with_supervisor(Supervisor { program, args: vec![SUPERVISOR_WORD.into()] }))
+        // Docker's default is a word, not a wish: whatever works on this machine.
+        let named = Some(settings.runtime.as_str()).filter(|name| !name.is_empty() && *name != "runc");
+        Ok(Runtime::find(named.map(Path::new))?
+            .with_supervisor(Supervisor { program, args: vec![SUPERVISOR_WORD.into()] }))
     }
 
     /// Mounts a container's files and starts its supervisor; the container itself waits for [`Engine::start_prepared`].
@@ -125,9 +129,9 @@ impl Engine {
     }
 
     fn supervise(&self, record: &Record, size: Option<WindowSize>) -> Result<Container, StartContainerError> {
-        let runtime = self.runtime()?;
         let paths = self.mount_paths(&record.id)?.ok_or(StartContainerError::Gone)?;
         let settings = record.host_config.read().map_err(SettingsError::from)?;
+        let runtime = self.runtime(&settings)?;
         let config = record.config();
         let directory = self.supervisor_directory(&record.id);
         let pid_of = |name: &str| {
@@ -135,16 +139,26 @@ impl Engine {
             Some(self.supervised(&other.id)?.1.init?.pid)
         };
         let started = namespace::in_private_namespace(|| {
-            namespace::mount(&self.store, self.privileges, &paths).map_err(StartContainerError::Mount)?;
+            let syncs = match record.durability() {
+                Durability::Durable => Syncs::AsAsked,
+                Durability::Volatile => Syncs::Never,
+            };
+            let mounted = namespace::mount(&self.store, self.privileges, &paths, syncs);
+            mounted.map_err(StartContainerError::Mount)?;
             let etc = self.store.container_directory(&record.id);
             let container = spec::build(record, &settings, &paths.merged, &etc, &pid_of)?;
-            let log = (!record.log_path().is_empty()).then(|| record.log_path().into());
+            let is_logged = settings.log_config.driver != "none" && !record.log_path().is_empty();
+            let log = is_logged.then(|| record.log_path().into());
             let spec = DetachedSpec {
                 container,
                 log,
                 open_stdin: config.open_stdin,
                 stdin_once: config.stdin_once,
                 size,
+                restart: match self.restarts_are_callers {
+                    true => Restart::No,
+                    false => settings.restart_policy.restart(),
+                },
             };
             Ok(runtime.supervise(&directory, &spec)?)
         });
@@ -171,7 +185,7 @@ impl Engine {
         record.document["HasBeenManuallyStopped"] = false.into();
         // What became of it since is already known where it was short.
         let record = self.as_it_is_now(record);
-        self.store.write_container(&lock, &record.id, &record.encode())?;
+        self.store.write_container(&lock, &record.id, &record.encode(), record.durability())?;
         Ok(container)
     }
 
@@ -187,7 +201,7 @@ impl Engine {
         if let Some(paths) = self.mount_paths(&record.id)? {
             namespace::unmount(&paths);
         }
-        Ok(self.store.write_container(lock, &record.id, &record.encode())?)
+        Ok(self.store.write_container(lock, &record.id, &record.encode(), record.durability())?)
     }
 
     /// Starts a container that nobody attaches to.
@@ -225,12 +239,19 @@ impl Engine {
             Err(SignalContainerError::NotRunning { id }) => {
                 return Err(SignalContainerError::CannotKill { container: text.to_owned(), id });
             }
+            Err(SignalContainerError::Find(FindContainerError::NoSuchContainer(_))) => {
+                return Err(SignalContainerError::CannotKillMissing(text.to_owned()));
+            }
             found => found?,
         };
+        // As in dockerd, whoever kills a container does not want it back, unless it has a signal of its own to end with.
+        if signal == Signal::KILL || record.config().stop_signal.is_empty() {
+            container.keep_stopped()?;
+        }
         container.kill(signal)?;
         if signal == Signal::KILL {
             // As dockerd, which answers when the container is gone.
-            container.wait()?;
+            container.wait_at_most(KILL_WAIT)?;
             self.settle_container(&record.id)?;
         }
         Ok(())
@@ -301,6 +322,9 @@ pub enum SignalContainerError {
         /// The container.
         id: String,
     },
+    /// It is not there, in the words of `docker kill`.
+    #[error("Cannot kill container: {0}: No such container: {0}")]
+    CannotKillMissing(String),
     /// Its supervisor or its process.
     #[error(transparent)]
     Control(#[from] ControlError),

@@ -15,7 +15,7 @@ use super::Record;
 use super::archive::{ArchiveError, open_in};
 use super::find::FindContainerError;
 use super::namespace;
-use crate::Engine;
+use crate::{Engine, Privileges};
 
 impl Engine {
     /// Calls `work` with the root of the container's files, volumes and binds included.
@@ -42,7 +42,7 @@ impl Engine {
         let merged = std::path::absolute(&paths.merged).map_err(ArchiveError::Open)?;
         let look = || -> io::Result<T> {
             if supervisor.is_none() {
-                namespace::mount(&self.store, self.privileges, &paths)?;
+                namespace::mount(&self.store, self.privileges, &paths, namespace::Syncs::Never)?;
             }
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let root = rustix::fs::openat(CWD, &merged, flags, Mode::empty())?;
@@ -51,6 +51,7 @@ impl Engine {
             drop(root);
             if supervisor.is_none() {
                 namespace::unmount(&paths);
+                namespace::forget_volatile(&paths)?;
             }
             Ok(done)
         };
@@ -59,7 +60,14 @@ impl Engine {
             None => namespace::in_private_namespace(look),
         };
         drop(lock);
-        done.and_then(|done| done).map_err(ArchiveError::Open)
+        done.and_then(|done| done).map_err(|error| match error.kind() {
+            io::ErrorKind::PermissionDenied
+                if supervisor.is_some() && self.privileges == Privileges::UserNamespace =>
+            {
+                ArchiveError::OutOfReach
+            }
+            _ => ArchiveError::Open(error),
+        })
     }
 }
 

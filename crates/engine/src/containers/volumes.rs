@@ -29,6 +29,16 @@ pub enum VolumeError {
     /// The target is the root.
     #[error("invalid specification: destination can't be '/'")]
     Root,
+    /// The target of a `-v` is the root.
+    #[error(
+        "invalid volume specification: '{bind}': invalid mount config for type \"{kind}\": invalid specification: destination can't be '/'"
+    )]
+    BindRoot {
+        /// As typed.
+        bind: String,
+        /// `bind` or `volume`.
+        kind: &'static str,
+    },
     /// Two mounts at one place.
     #[error("Duplicate mount point: {0}")]
     Duplicate(String),
@@ -85,7 +95,11 @@ impl Engine {
             if !mode.is_empty() && !mode.split(',').all(known) {
                 return Err(VolumeError::Mode(mode.to_owned()));
             }
-            let target = check_target(target)?;
+            let kind = if source.starts_with('/') { "bind" } else { "volume" };
+            let target = check_target(target).map_err(|error| match error {
+                VolumeError::Root => VolumeError::BindRoot { bind: bind.clone(), kind },
+                error => error,
+            })?;
             let writable = !mode.split(',').any(|word| word == "ro");
             let point = match source.starts_with('/') {
                 true => {

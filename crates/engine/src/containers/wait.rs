@@ -45,7 +45,11 @@ impl Engine {
             if let Some((container, state)) = self.supervised(id)
                 && state.status != ProcessStatus::Exited
             {
-                match container.wait_while(goes_on) {
+                let waited = match container.begin_wait(condition == WaitCondition::NextExit) {
+                    Ok(waiting) => waiting.finish_while(goes_on),
+                    Err(_) => container.wait().map(Some),
+                };
+                match waited {
                     Ok(Some(ExitStatus { code: now, .. })) => (code, ended) = (now.into(), true),
                     Ok(None) => return Ok(None),
                     // It never started, or was removed at once.
@@ -57,7 +61,10 @@ impl Engine {
                 break;
             }
             match self.container_record(id)? {
-                Some(record) if record.finished() > before => {
+                Some(record)
+                    if record.finished() > before
+                        && (condition == WaitCondition::NextExit || !record.is_running()) =>
+                {
                     (code, ended) = (record.exit_code(), true);
                 }
                 Some(_) => {}
@@ -80,9 +87,7 @@ impl Engine {
     }
 
     fn is_about_to_run(&self, record: &super::Record) -> bool {
-        let is_created = |state: &shale_runtime::State| {
-            matches!(state.status, ProcessStatus::Created | ProcessStatus::Running)
-        };
+        let is_created = |state: &shale_runtime::State| state.status != ProcessStatus::Exited;
         record.is_running() || self.supervised(&record.id).is_some_and(|(_, state)| is_created(&state))
     }
 }

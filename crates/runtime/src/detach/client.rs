@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::exec::{ExecSpec, ExecState};
 use super::protocol::{Reply, Request, connect, receive, send};
+use super::restart::{self, Restart};
 use super::state::{self, State, StateError, Status};
 use super::supervise::Plan;
 use crate::cgroup::{Cgroups, Stats};
@@ -22,6 +23,9 @@ use crate::launch::{ExitStatus, StartError, make_private_directory, write_bundle
 use crate::process::ProcessId;
 use crate::signal::Signal;
 use crate::spec::{Capabilities, ContainerSpec, PidNamespace, Resources};
+
+/// How long a killed process may take to end.
+pub const KILL_WAIT: Duration = Duration::from_secs(10);
 
 /// A container to run under a supervisor.
 #[derive(Debug, Clone)]
@@ -36,6 +40,8 @@ pub struct DetachedSpec {
     pub stdin_once: bool,
     /// Size of the terminal at the start.
     pub size: Option<WindowSize>,
+    /// What happens when it ends.
+    pub restart: Restart,
 }
 
 /// Which streams an attached client takes part in.
@@ -113,7 +119,9 @@ impl Runtime {
             open_stdin: spec.open_stdin,
             stdin_once: spec.stdin_once,
             size: spec.size,
+            restart: spec.restart,
         };
+        restart::unmark(directory).map_err(StartError::io(directory))?;
         let path = directory.join("supervise.json");
         state::store(&path, &plan).map_err(|error| StartError::Io { path, source: error.source })?;
         let log_path = directory.join("supervisor.log");
@@ -123,15 +131,20 @@ impl Runtime {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().map_err(StartError::io(&supervisor.program))?;
         let mut line = String::new();
-        let said = child.stdout.take().map(|stdout| BufReader::new(stdout.take(64)).read_line(&mut line));
+        let mut stdout = child.stdout.take();
+        let said = stdout.as_mut().map(|stdout| BufReader::new(stdout.take(64)).read_line(&mut line));
         if !matches!(said, Some(Ok(_))) || line != "ready\n" {
             let _ = child.wait();
             return Err(StartError::Supervisor {
                 message: fs::read_to_string(&log_path).unwrap_or_default(),
             });
         }
-        // Reaped when it ends, if this process is still there: a long-lived caller must not gather zombies.
-        std::thread::spawn(move || child.wait());
+        // Reaped when it ends, if this process is still there: a long-lived caller must not gather zombies. The pipe stays
+        // open meanwhile: by its end a supervisor that still waits for the word sees that its starter is gone.
+        std::thread::spawn(move || {
+            let _ = child.wait();
+            drop(stdout);
+        });
         Ok(Container { directory: directory.to_owned() })
     }
 }
@@ -235,39 +248,23 @@ impl Container {
     /// # Errors
     /// [`ControlError`].
     pub fn wait(&self) -> Result<ExitStatus, ControlError> {
-        if let Ok((_, Reply::Exited(exit))) = self.ask(&Request::Wait) {
-            return Ok(exit);
+        match self.begin_wait(false) {
+            Ok(waiting) => waiting.finish(),
+            // It ended before the question, or its supervisor was killed meanwhile.
+            Err(_) => self.ended(),
         }
-        // It ended before the question, or its supervisor was killed meanwhile.
-        self.ended()
     }
 
-    /// As [`Container::wait`]; `None` when `goes_on`, which is asked several times a second, said no more.
+    /// Begins to wait for the container's end; with `next` an end after which it is started again counts, too.
+    ///
+    /// Begun before the start, no end is missed: the supervisor goes only when it has told everyone.
     ///
     /// # Errors
-    /// [`ControlError`].
-    pub fn wait_while(&self, goes_on: &dyn Fn() -> bool) -> Result<Option<ExitStatus>, ControlError> {
-        let unreachable = |source| ControlError::Unreachable { directory: self.directory.clone(), source };
-        let asked = connect(&self.directory).and_then(|stream| {
-            send(&stream, &Request::Wait)?;
-            Ok(stream)
-        });
-        if let Ok(stream) = asked {
-            let patience = rustix::time::Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
-            loop {
-                let mut watched = [PollFd::new(&stream, PollFlags::IN)];
-                match rustix::event::poll(&mut watched, Some(&patience)) {
-                    Ok(0) | Err(rustix::io::Errno::INTR) if !goes_on() => return Ok(None),
-                    Ok(0) | Err(rustix::io::Errno::INTR) => {}
-                    Err(errno) => return Err(unreachable(errno.into())),
-                    Ok(_) => break,
-                }
-            }
-            if let Ok(Reply::Exited(exit)) = receive(&stream) {
-                return Ok(Some(exit));
-            }
-        }
-        self.ended().map(Some)
+    /// [`ControlError::Unreachable`] when there is no supervisor, any more or yet.
+    pub fn begin_wait(&self, next: bool) -> Result<Waiting, ControlError> {
+        let (stream, reply) = self.ask(&Request::Wait { next })?;
+        let exit = if let Reply::Exited(exit) = reply { Some(exit) } else { None };
+        Ok(Waiting { container: self.clone(), stream, exit })
     }
 
     /// How it ended, from its record.
@@ -335,12 +332,26 @@ impl Container {
         init.signal(signal.to_kernel()).map_err(|_| ControlError::NotRunning { id: plan.id })
     }
 
+    /// Notes that the container is not to be started again when it ends.
+    ///
+    /// # Errors
+    /// [`ControlError::Io`].
+    pub fn keep_stopped(&self) -> Result<(), ControlError> {
+        let noted = restart::mark_stopped(&self.directory);
+        noted.map_err(|source| ControlError::Io { path: self.directory.clone(), source })
+    }
+
     /// Sends `signal`, waits for at most `patience`, then kills; returns how it ended.
     ///
     /// # Errors
     /// [`ControlError`].
     pub fn stop(&self, signal: Signal, patience: Duration) -> Result<ExitStatus, ControlError> {
-        self.kill(signal)?;
+        self.keep_stopped()?;
+        match self.kill(signal) {
+            // Between two lives: the supervisor sees the note and ends.
+            Err(ControlError::NotRunning { .. }) if self.state()?.status == Status::Restarting => {}
+            killed => killed?,
+        }
         let deadline = Instant::now() + patience;
         while Instant::now() < deadline {
             if self.state()?.status == Status::Exited {
@@ -349,9 +360,21 @@ impl Container {
             std::thread::sleep(Duration::from_millis(10));
         }
         match self.kill(Signal::KILL) {
-            Ok(()) | Err(ControlError::NotRunning { .. }) => self.wait(),
+            Ok(()) | Err(ControlError::NotRunning { .. }) => self.wait_at_most(KILL_WAIT),
             Err(error) => Err(error),
         }
+    }
+
+    /// As [`Container::wait`], for a process that was killed: the kernel may need long to let it go.
+    ///
+    /// # Errors
+    /// [`ControlError::Refused`] with Docker's words when it takes longer than `longest`.
+    pub fn wait_at_most(&self, longest: Duration) -> Result<ExitStatus, ControlError> {
+        let deadline = Instant::now() + longest;
+        let Ok(waiting) = self.begin_wait(false) else { return self.ended() };
+        waiting.finish_while(&|| Instant::now() < deadline)?.ok_or_else(|| ControlError::Refused {
+            message: "tried to kill container, but did not receive an exit event".to_owned(),
+        })
     }
 
     /// Stops the container's processes where they are.
@@ -473,6 +496,48 @@ impl Container {
             }
         }
         Ok(table)
+    }
+}
+
+/// Somebody who waits for the end of a container.
+#[derive(Debug)]
+#[must_use = "nobody waits yet"]
+pub struct Waiting {
+    container: Container,
+    stream: UnixStream,
+    exit: Option<ExitStatus>,
+}
+
+impl Waiting {
+    /// Waits.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn finish(self) -> Result<ExitStatus, ControlError> {
+        match self.exit {
+            Some(exit) => Ok(exit),
+            None => match receive(&self.stream) {
+                Ok(Reply::Exited(exit)) => Ok(exit),
+                _ => self.container.ended(),
+            },
+        }
+    }
+
+    /// Waits as long as `goes_on` says so, which is asked several times a second; `None` when it said no.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn finish_while(self, goes_on: &dyn Fn() -> bool) -> Result<Option<ExitStatus>, ControlError> {
+        let patience = rustix::time::Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
+        while self.exit.is_none() {
+            let mut watched = [PollFd::new(&self.stream, PollFlags::IN)];
+            match rustix::event::poll(&mut watched, Some(&patience)) {
+                Ok(0) | Err(rustix::io::Errno::INTR) if !goes_on() => return Ok(None),
+                Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                Ok(_) | Err(_) => break,
+            }
+        }
+        self.finish().map(Some)
     }
 }
 

@@ -79,15 +79,20 @@ pub(super) fn serve(
         Err(error) => {
             // Docker 20.10 ends an exec that could not start with 126, whatever the reason.
             record(&ExecState { process: None, exit_code: Some(126) });
-            return send(stream, &refused(&error.to_string()));
+            return send(stream, &refused(&error.message()));
         }
     };
     let mut state = ExecState { process: ProcessId::find(launched.pid), exit_code: None };
     record(&state);
-    send(stream, &Reply::Ok)?;
+    // From here on nothing may return before the process is reaped: a zombie in the container's pid namespace keeps its
+    // first process from ending. A client that was killed meanwhile is no reason.
+    let is_heard = send(stream, &Reply::Ok).is_ok();
     let broadcast = Broadcast::new(!terminal);
-    if attach {
-        broadcast.add(stream.try_clone()?, true, true)?;
+    if attach
+        && is_heard
+        && let Ok(stream) = stream.try_clone()
+    {
+        let _ = broadcast.add(stream, true, true);
     }
     let mut outputs = Vec::new();
     let mut input = pipes.stdin;
@@ -95,8 +100,10 @@ pub(super) fn serve(
         if let Some(size) = size {
             let _ = size.set(&terminal);
         }
-        input = stdin.then(|| terminal.try_clone()).transpose()?;
-        lock(&session.exec_terminals).insert(id.to_owned(), terminal.try_clone()?);
+        input = if stdin { terminal.try_clone().ok() } else { None };
+        if let Ok(terminal) = terminal.try_clone() {
+            lock(&session.exec_terminals).insert(id.to_owned(), terminal);
+        }
         outputs.push((terminal, LogStream::Stdout));
     }
     outputs.extend(pipes.stdout.map(|pipe| (pipe, LogStream::Stdout)));

@@ -12,16 +12,18 @@ use crate::console::{RawMode, WindowSize};
 use crate::run::{Stdio, open_stream, write_all};
 use crate::signal::{Signal, Signals};
 
-const CTRL_P: u8 = 16;
-const CTRL_Q: u8 = 17;
+/// Ctrl-P Ctrl-Q: Docker's keys to leave a container.
+pub const DETACH_KEYS: &[u8] = &[16, 17];
 
 /// What an attach stream belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Followed<'a> {
     /// The exec's ID; `None` for the container's own streams.
     pub exec: Option<&'a str>,
-    /// Whether it is a terminal's stream: bare bytes, raw mode, sizes, and Ctrl-P Ctrl-Q to leave.
+    /// Whether it is a terminal's stream: bare bytes, raw mode, sizes, and keys to leave.
     pub terminal: bool,
+    /// Those keys, normally [`DETACH_KEYS`].
+    pub detach_keys: &'a [u8],
 }
 
 /// Why [`Container::follow`] came back.
@@ -29,7 +31,7 @@ pub struct Followed<'a> {
 pub enum FollowEnd {
     /// The stream ended, as it does with the container or exec.
     Ended,
-    /// The user typed Ctrl-P Ctrl-Q; the container runs on.
+    /// The user typed the keys to leave; the container runs on.
     Detached,
 }
 
@@ -59,7 +61,8 @@ impl Container {
         self.pass_size(followed, screen.as_ref());
         let mut output =
             Output { framed: !followed.terminal, stdout, stderr, head: Vec::new(), left: 0, number: 1 };
-        let mut input = Input { detachable: followed.terminal, held: false };
+        let keys_to_leave = if followed.terminal { followed.detach_keys } else { &[] };
+        let mut input = Input { keys: keys_to_leave, matched: 0 };
         let mut buffer = vec![0; 32 << 10];
         loop {
             let all = [Some(stream.as_fd()), keys.as_ref().map(AsFd::as_fd), signals.descriptor()];
@@ -129,28 +132,28 @@ fn poll<const COUNT: usize>(all: [Option<BorrowedFd<'_>>; COUNT]) -> io::Result<
     Ok(ready)
 }
 
-/// What is typed, watched for Ctrl-P Ctrl-Q.
-struct Input {
-    detachable: bool,
-    /// A Ctrl-P that was typed and not sent yet.
-    held: bool,
+/// What is typed, watched for the keys to leave.
+struct Input<'a> {
+    keys: &'a [u8],
+    /// How many of them were typed and not sent yet.
+    matched: usize,
 }
 
-impl Input {
+impl Input<'_> {
     /// The bytes to send; `None` when the user wants to leave.
     fn typed(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
         let mut sent = Vec::with_capacity(bytes.len() + 1);
         for &byte in bytes {
-            if std::mem::take(&mut self.held) {
-                if byte == CTRL_Q {
-                    return None;
-                }
-                sent.push(CTRL_P);
+            if self.keys.get(self.matched) != Some(&byte) {
+                sent.extend_from_slice(&self.keys[..std::mem::take(&mut self.matched)]);
             }
-            if self.detachable && byte == CTRL_P {
-                self.held = true;
-            } else {
+            if self.keys.get(self.matched) != Some(&byte) {
                 sent.push(byte);
+                continue;
+            }
+            self.matched += 1;
+            if self.matched == self.keys.len() {
+                return None;
             }
         }
         Some(sent)
@@ -203,7 +206,7 @@ mod tests {
 
     #[test]
     fn only_the_two_keys_in_a_row_leave() {
-        let mut input = Input { detachable: true, held: false };
+        let mut input = Input { keys: DETACH_KEYS, matched: 0 };
         assert_eq!(input.typed(b"a\x10b").as_deref(), Some(&b"a\x10b"[..]));
         assert_eq!(input.typed(b"\x10").as_deref(), Some(&b""[..]));
         assert_eq!(input.typed(b"\x10").as_deref(), Some(&b"\x10"[..]));

@@ -24,7 +24,9 @@ impl Container {
     pub fn notice_of_end(&self) -> Result<EndNotice, ControlError> {
         let ask = || {
             let stream = connect(self.directory())?;
-            send(&stream, &Request::Wait)?;
+            send(&stream, &Request::Wait { next: false })?;
+            // The supervisor says first that it has understood; what comes after that is the end.
+            receive::<Reply>(&stream)?;
             Ok(stream)
         };
         let stream = ask()

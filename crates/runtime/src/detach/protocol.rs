@@ -16,10 +16,26 @@ const LINE_BYTES_MAX: usize = 4 << 20;
 #[serde(tag = "do", rename_all = "lowercase")]
 pub(super) enum Request {
     Start,
-    Attach { stdin: bool, stdout: bool, stderr: bool },
-    Exec { id: String, process: serde_json::Value, stdin: bool, attach: bool, size: Option<WindowSize> },
-    Resize { exec: Option<String>, size: WindowSize },
-    Wait,
+    Attach {
+        stdin: bool,
+        stdout: bool,
+        stderr: bool,
+    },
+    Exec {
+        id: String,
+        process: serde_json::Value,
+        stdin: bool,
+        attach: bool,
+        size: Option<WindowSize>,
+    },
+    Resize {
+        exec: Option<String>,
+        size: WindowSize,
+    },
+    Wait {
+        /// Its next end counts, also when it is started again after it.
+        next: bool,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]

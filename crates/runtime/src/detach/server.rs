@@ -16,6 +16,8 @@ use super::state::{State, Status, now};
 use super::supervise::{Held, Plan, launch, lock};
 use crate::run::write_all;
 
+/// How often a supervisor that waits looks whether its starter is still there.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// How long the last replies may take before the supervisor goes.
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -49,11 +51,18 @@ impl Session {
         }
     }
 
-    /// Waits for the container to be started; `None` when it was not, or failed.
-    pub(super) fn wait_for_start(&self, longest: Duration) -> Option<Held> {
+    /// Waits for the container to be started; `None` when it was not, or failed, or `is_hopeless` says that nobody is
+    /// there to start it.
+    pub(super) fn wait_for_start(&self, longest: Duration, is_hopeless: impl Fn() -> bool) -> Option<Held> {
+        let deadline = std::time::Instant::now() + longest;
         let created = |state: &mut State| state.status == Status::Created;
-        let waited = self.changed.wait_timeout_while(lock(&self.state), longest, created);
-        drop(waited);
+        while lock(&self.state).status == Status::Created
+            && std::time::Instant::now() < deadline
+            && !is_hopeless()
+        {
+            drop(self.changed.wait_timeout_while(lock(&self.state), LOOK_INTERVAL, created));
+        }
+        // A word that came at the last moment is carried out first.
         lock(&self.held).take()
     }
 
@@ -67,7 +76,15 @@ impl Session {
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut State)) {
+    /// Records an end that is none yet, and lets go of everyone attached.
+    pub(super) fn pause(&self, change: impl FnOnce(&mut State)) {
+        self.change(change);
+        self.broadcast.close();
+        *lock(&self.stdin) = None;
+        *lock(&self.terminal) = None;
+    }
+
+    pub(super) fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = lock(&self.state);
         change(&mut state);
         if let Err(error) = state.store(&self.directory) {
@@ -99,7 +116,7 @@ impl Session {
             }
             Err(error) => {
                 drop(held);
-                let message = error.to_string();
+                let message = error.message();
                 let exit = crate::launch::ExitStatus { code: error.exit_code(), oom_killed: false };
                 self.change(|state| {
                     state.status = Status::Exited;
@@ -112,8 +129,13 @@ impl Session {
         }
     }
 
-    fn wait_for_exit(&self) -> Reply {
-        let state = self.changed.wait_while(lock(&self.state), |state| state.status != Status::Exited);
+    fn wait_for_exit(&self, next: bool) -> Reply {
+        let goes_on = |state: &mut State| match state.status {
+            Status::Exited => false,
+            Status::Restarting => !next,
+            Status::Created | Status::Running => true,
+        };
+        let state = self.changed.wait_while(lock(&self.state), goes_on);
         let state = state.unwrap_or_else(|poisoned| poisoned.into_inner());
         match state.exit {
             Some(exit) => Reply::Exited(exit),
@@ -181,7 +203,13 @@ fn answer(session: &Arc<Session>, request: Request, stream: &UnixStream) -> io::
     };
     match request {
         Request::Start => talk(&|| session.start()),
-        Request::Wait => talk(&|| session.wait_for_exit()),
+        Request::Wait { next } => {
+            session.talking.fetch_add(1, Ordering::SeqCst);
+            // Said first: from here on the end is not missed.
+            let sent = send(stream, &Reply::Ok).and_then(|()| send(stream, &session.wait_for_exit(next)));
+            session.talking.fetch_sub(1, Ordering::SeqCst);
+            sent
+        }
         Request::Attach { stdin, stdout, stderr } => session.attach(stream, stdin, stdout, stderr),
         Request::Resize { exec, size } => talk(&|| {
             let resized = match &exec {

@@ -17,6 +17,8 @@ pub enum Status {
     Created,
     /// It runs, or is paused; see [`crate::Container::is_paused`].
     Running,
+    /// It has ended and is started again in a moment.
+    Restarting,
     /// It has ended, or never started.
     Exited,
 }
@@ -40,6 +42,9 @@ pub struct State {
     pub exit: Option<ExitStatus>,
     /// Why it did not start, or how it was lost.
     pub error: Option<String>,
+    /// How often it was started again.
+    #[serde(default)]
+    pub restarts: u32,
     /// The boot in which the processes were numbered.
     pub boot_id: String,
 }
@@ -65,6 +70,7 @@ impl State {
             finished_at: None,
             exit: None,
             error: None,
+            restarts: 0,
             boot_id: boot_id(),
         }
     }
@@ -88,13 +94,13 @@ pub(super) fn load<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Sta
     read().map_err(|source| StateError { path: path.to_owned(), source })
 }
 
-/// Writes a file beside `path` and renames it: a reader, and the next boot, sees the old content or the new.
+/// Writes a file beside `path` and renames it: a reader sees the old content or the new.
 pub(super) fn store(path: &Path, value: &impl Serialize) -> Result<(), StateError> {
     let write = || {
         let beside = path.with_extension("new");
         let mut file = fs::File::create(&beside)?;
         io::Write::write_all(&mut file, &serde_json::to_vec(value)?)?;
-        file.sync_data()?;
+        // Not synced: what it says of processes means nothing after a power cut, and a reader takes a damaged one for none.
         fs::rename(&beside, path)
     };
     write().map_err(|source| StateError { path: path.to_owned(), source })

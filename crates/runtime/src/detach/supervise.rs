@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::broadcast::Broadcast;
 use super::protocol;
+use super::restart::{self, Restart, Restarts};
 use super::server::{self, Session};
 use super::state::{self, State, Status, now};
 use crate::console::WindowSize;
@@ -42,6 +43,7 @@ pub(super) struct Plan {
     pub(super) open_stdin: bool,
     pub(super) stdin_once: bool,
     pub(super) size: Option<WindowSize>,
+    pub(super) restart: Restart,
 }
 
 impl Plan {
@@ -105,13 +107,65 @@ fn supervise(directory: &Path) -> Result<(), Box<dyn std::error::Error>> {
     // The starter reads this line and connects. Nothing else is ever printed.
     let _ = writeln!(std::io::stdout(), "ready");
 
-    let Some(held) = session.wait_for_start(START_WAIT) else {
+    let Some(held) = session.wait_for_start(START_WAIT, starter_is_gone) else {
         session.finish(|state| {
             state.status = Status::Exited;
             state.error.get_or_insert_with(|| "nobody said start".to_owned());
         });
         return Ok(());
     };
+    let mut held = held;
+    let mut restarts = Restarts::default();
+    loop {
+        let began = Instant::now();
+        let ended = see_out(&session, &held);
+        drop(held);
+        let code = ended.as_ref().map_or(255, |exit| exit.code);
+        let pause = restarts.next(session.plan.restart, code, began.elapsed());
+        let Some(pause) = pause.filter(|_| !restart::is_stopped(directory)) else {
+            session.finish(|state| record_end(state, Status::Exited, ended));
+            break;
+        };
+        session.pause(|state| record_end(state, Status::Restarting, ended));
+        if !sleep_unless_stopped(directory, pause) {
+            session.finish(|state| state.status = Status::Exited);
+            break;
+        }
+        held = match launch(&session) {
+            Ok((again, init)) => {
+                session.change(|state| {
+                    state.status = Status::Running;
+                    state.init = Some(init);
+                    state.started_at = Some(now());
+                    state.restarts = restarts.count;
+                });
+                again
+            }
+            Err(error) => {
+                session.finish(|state| {
+                    state.status = Status::Exited;
+                    state.error = Some(error.to_string());
+                    state.exit = Some(ExitStatus { code: error.exit_code(), oom_killed: false });
+                });
+                break;
+            }
+        };
+    }
+    let _ = fs::remove_file(directory.join("control"));
+    Ok(())
+}
+
+/// Whether nobody reads this process's standard output any more, which its starter does as long as it lives.
+fn starter_is_gone() -> bool {
+    let stdout = std::io::stdout();
+    let mut watched = [rustix::event::PollFd::new(&stdout, rustix::event::PollFlags::empty())];
+    let now = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
+    let _ = rustix::event::poll(&mut watched, Some(&now));
+    watched[0].revents().contains(rustix::event::PollFlags::ERR)
+}
+
+/// Waits for the container's end, takes its last output, and removes what the runtime keeps of it.
+fn see_out(session: &Session, held: &Held) -> std::io::Result<ExitStatus> {
     let code = held.launched.reap();
     let deadline = Instant::now() + DRAIN_WAIT;
     for _ in 0..held.copier_count {
@@ -122,16 +176,28 @@ fn supervise(directory: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let cgroups = runtime.cgroups(&plan.cgroup_path);
     let oom_killed = cgroups.oom_killed();
     runtime.remove(&plan.id, &cgroups, &plan.pid_namespace());
-    session.finish(|state| {
-        state.status = Status::Exited;
-        state.finished_at = Some(now());
-        match code {
-            Ok(code) => state.exit = Some(ExitStatus { code, oom_killed }),
-            Err(error) => state.error = Some(format!("the supervisor could not wait: {error}")),
+    Ok(ExitStatus { code: code?, oom_killed })
+}
+
+fn record_end(state: &mut State, status: Status, ended: std::io::Result<ExitStatus>) {
+    state.status = status;
+    state.finished_at = Some(now());
+    match ended {
+        Ok(exit) => state.exit = Some(exit),
+        Err(error) => state.error = Some(format!("the supervisor could not wait: {error}")),
+    }
+}
+
+/// Sleeps; false as soon as somebody wants the container to stay as it is.
+fn sleep_unless_stopped(directory: &Path, pause: Duration) -> bool {
+    let until = Instant::now() + pause;
+    while Instant::now() < until {
+        if restart::is_stopped(directory) {
+            return false;
         }
-    });
-    let _ = fs::remove_file(directory.join("control"));
-    Ok(())
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    true
 }
 
 /// Creates and starts the container of the session.

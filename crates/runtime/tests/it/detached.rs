@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use shale_runtime::log::{LogOptions, LogReader};
 use shale_runtime::spec::User;
 use shale_runtime::{
-    AttachStreams, Container, ContainerSpec, ControlError, DetachedSpec, ExecSpec, Signal, Status, WindowSize,
+    AttachStreams, Container, ContainerSpec, ControlError, DETACH_KEYS, DetachedSpec, ExecSpec, Restart,
+    Signal, Status, WindowSize,
 };
 
 use crate::setup::Machine;
@@ -19,7 +20,7 @@ const ALL: AttachStreams = AttachStreams { stdin: true, stdout: true, stderr: tr
 
 fn detached(machine: &Machine, container: ContainerSpec) -> DetachedSpec {
     let log = Some(machine.path("json.log"));
-    DetachedSpec { container, log, open_stdin: false, stdin_once: false, size: None }
+    DetachedSpec { container, log, open_stdin: false, stdin_once: false, size: None, restart: Restart::No }
 }
 
 #[track_caller]
@@ -318,7 +319,7 @@ fn following_joins_the_caller_s_streams() {
         stdout: Stream::Descriptor(out_write),
         stderr: Stream::Descriptor(err_write),
     };
-    let followed = Followed { exec: None, terminal: false };
+    let followed = Followed { exec: None, terminal: false, detach_keys: DETACH_KEYS };
     assert_eq!(container.follow(&stream, followed, stdio, &mut Signals::none()).unwrap(), FollowEnd::Ended);
     let text = |pipe| std::io::read_to_string(fs::File::from(pipe)).unwrap();
     assert_eq!((text(out), text(err)), ("typed\n".to_owned(), "bad\n".to_owned()));

@@ -11,7 +11,7 @@ use super::flags::Matches;
 pub enum ContainerCommand {
     Run(Box<Run>),
     Create(Box<Run>),
-    Start { containers: Vec<String>, attach: bool, interactive: bool },
+    Start { containers: Vec<String>, attach: bool, interactive: bool, detach_keys: Option<String> },
     Stop { containers: Vec<String>, signal: Option<String>, timeout_seconds: Option<i64> },
     Restart { containers: Vec<String>, signal: Option<String>, timeout_seconds: Option<i64> },
     Kill { containers: Vec<String>, signal: Option<String> },
@@ -20,13 +20,72 @@ pub enum ContainerCommand {
     Wait { containers: Vec<String> },
     Exec(Exec),
     Logs(Logs),
-    Attach { container: String, no_stdin: bool, sig_proxy: bool },
+    Attach { container: String, no_stdin: bool, sig_proxy: bool, detach_keys: Option<String> },
     List(List),
     Remove { containers: Vec<String>, force: bool, volumes: bool },
     Diff { container: String },
     Export { container: String, output: Option<PathBuf> },
     Prune { force: bool, filters: Vec<String> },
     Top { container: String, ps_args: Vec<String> },
+    Commit(CommitImage),
+    Copy(ContainerCopy),
+    Rename { container: String, name: String },
+    Stats(ShowStats),
+    Update(Box<UpdateLimits>),
+}
+
+/// `shale commit`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct CommitImage {
+    pub container: String,
+    pub reference: Option<String>,
+    pub author: Option<String>,
+    pub message: Option<String>,
+    pub changes: Vec<String>,
+    pub pause: bool,
+}
+
+/// `shale cp`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct ContainerCopy {
+    pub source: String,
+    pub destination: String,
+    pub archive: bool,
+    pub follow_link: bool,
+    /// Quiet without a terminal, unless asked.
+    pub quiet: Option<bool>,
+}
+
+/// `shale stats`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct ShowStats {
+    pub containers: Vec<String>,
+    pub all: bool,
+    pub format: String,
+    pub no_stream: bool,
+    pub no_trunc: bool,
+}
+
+/// `shale update`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct UpdateLimits {
+    pub containers: Vec<String>,
+    pub blkio_weight: Option<i64>,
+    pub cpu_period: Option<i64>,
+    pub cpu_quota: Option<i64>,
+    pub cpu_shares: Option<i64>,
+    pub cpus: Option<String>,
+    pub cpuset_cpus: Option<String>,
+    pub cpuset_mems: Option<String>,
+    pub memory: Option<String>,
+    pub memory_reservation: Option<String>,
+    pub memory_swap: Option<String>,
+    pub pids_limit: Option<i64>,
+    pub restart: Option<String>,
 }
 
 /// `shale run` and `shale create`.
@@ -94,6 +153,16 @@ pub struct Run {
     pub expose: Vec<String>,
     pub stop_signal: Option<String>,
     pub stop_timeout: Option<i64>,
+    pub isolation: Option<String>,
+    pub log_driver: Option<String>,
+    pub log_options: Vec<String>,
+    pub restart: Option<String>,
+    pub runtime: Option<String>,
+    pub userns: Option<String>,
+    pub no_healthcheck: bool,
+    pub detach_keys: Option<String>,
+    pub publish: Vec<String>,
+    pub publish_all: bool,
 }
 
 /// `shale exec`.
@@ -110,6 +179,7 @@ pub struct Exec {
     pub env_files: Vec<String>,
     pub user: Option<String>,
     pub working_dir: Option<String>,
+    pub detach_keys: Option<String>,
 }
 
 /// `shale logs`.
@@ -159,6 +229,7 @@ impl ContainerCommand {
             containers: matches.arguments.clone(),
             attach: matches.is_on("attach"),
             interactive: matches.is_on("interactive"),
+            detach_keys: matches.filled("detach-keys"),
         })
     }
 
@@ -209,6 +280,7 @@ impl ContainerCommand {
             env_files: matches.list("env-file"),
             user: matches.filled("user"),
             working_dir: matches.filled("workdir"),
+            detach_keys: matches.filled("detach-keys"),
         }))
     }
 
@@ -229,6 +301,7 @@ impl ContainerCommand {
             container: matches.argument(0),
             no_stdin: matches.is_on("no-stdin"),
             sig_proxy: is_not_off(matches, "sig-proxy"),
+            detach_keys: matches.filled("detach-keys"),
         })
     }
 
@@ -284,6 +357,65 @@ impl ContainerCommand {
             kind: Some("container".to_owned()),
             platform: None,
         })
+    }
+}
+
+/// Makers of the commands that copy, rename and watch.
+impl ContainerCommand {
+    pub(super) fn commit(matches: &Matches) -> Command {
+        Command::Container(ContainerCommand::Commit(CommitImage {
+            container: matches.argument(0),
+            reference: matches.optional_argument(1).filter(|name| !name.is_empty()),
+            author: matches.filled("author"),
+            message: matches.filled("message"),
+            changes: matches.list("change"),
+            pause: is_not_off(matches, "pause"),
+        }))
+    }
+
+    pub(super) fn copy(matches: &Matches) -> Command {
+        Command::Container(ContainerCommand::Copy(ContainerCopy {
+            source: matches.argument(0),
+            destination: matches.argument(1),
+            archive: matches.is_on("archive"),
+            follow_link: matches.is_on("follow-link"),
+            quiet: matches.is_given("quiet").then(|| matches.is_on("quiet")),
+        }))
+    }
+
+    pub(super) fn rename(matches: &Matches) -> Command {
+        Command::Container(ContainerCommand::Rename {
+            container: matches.argument(0),
+            name: matches.argument(1),
+        })
+    }
+
+    pub(super) fn stats(matches: &Matches) -> Command {
+        Command::Container(ContainerCommand::Stats(ShowStats {
+            containers: matches.arguments.clone(),
+            all: matches.is_on("all"),
+            format: matches.text("format").unwrap_or_default().to_owned(),
+            no_stream: matches.is_on("no-stream"),
+            no_trunc: matches.is_on("no-trunc"),
+        }))
+    }
+
+    pub(super) fn update(matches: &Matches) -> Command {
+        Command::Container(ContainerCommand::Update(Box::new(UpdateLimits {
+            containers: matches.arguments.clone(),
+            blkio_weight: matches.number("blkio-weight"),
+            cpu_period: matches.number("cpu-period"),
+            cpu_quota: matches.number("cpu-quota"),
+            cpu_shares: matches.number("cpu-shares"),
+            cpus: matches.filled("cpus"),
+            cpuset_cpus: matches.filled("cpuset-cpus"),
+            cpuset_mems: matches.filled("cpuset-mems"),
+            memory: matches.filled("memory"),
+            memory_reservation: matches.filled("memory-reservation"),
+            memory_swap: matches.filled("memory-swap"),
+            pids_limit: matches.number("pids-limit"),
+            restart: matches.filled("restart"),
+        })))
     }
 }
 
@@ -349,5 +481,15 @@ fn read_run(matches: &Matches) -> Run {
         expose: matches.list("expose"),
         stop_signal: matches.filled("stop-signal"),
         stop_timeout: matches.number("stop-timeout"),
+        isolation: matches.filled("isolation"),
+        log_driver: matches.filled("log-driver"),
+        log_options: matches.list("log-opt"),
+        restart: matches.filled("restart"),
+        runtime: matches.filled("runtime"),
+        userns: matches.filled("userns"),
+        no_healthcheck: matches.is_on("no-healthcheck"),
+        detach_keys: matches.filled("detach-keys"),
+        publish: matches.list("publish"),
+        publish_all: matches.is_on("publish-all"),
     }
 }

@@ -1,5 +1,7 @@
 //! The commands about containers.
 
+mod commit;
+mod copy;
 mod files;
 mod lifecycle;
 mod list;
@@ -7,6 +9,7 @@ mod logs;
 mod process;
 mod request;
 mod run;
+mod stats;
 
 use super::Failure;
 use crate::cli::container::ContainerCommand;
@@ -18,11 +21,11 @@ pub fn run(context: &Context, command: ContainerCommand) -> Result<(), Failure> 
     match command {
         ContainerCommand::Run(run) => run::run(context, &run),
         ContainerCommand::Create(run) => run::create(context, &run),
-        ContainerCommand::Start { containers, attach, interactive } => {
-            run::start(context, &containers, attach, interactive)
+        ContainerCommand::Start { containers, attach, interactive, detach_keys } => {
+            run::start(context, &containers, attach, interactive, detach_keys.as_deref())
         }
-        ContainerCommand::Attach { container, no_stdin, sig_proxy } => {
-            run::attach(context, &container, !no_stdin, sig_proxy)
+        ContainerCommand::Attach { container, no_stdin, sig_proxy, detach_keys } => {
+            run::attach(context, &container, !no_stdin, sig_proxy, detach_keys.as_deref())
         }
         ContainerCommand::Stop { containers, signal, timeout_seconds } => {
             lifecycle::stop(context, &containers, signal.as_deref(), timeout_seconds)
@@ -48,6 +51,11 @@ pub fn run(context: &Context, command: ContainerCommand) -> Result<(), Failure> 
         ContainerCommand::Export { container, output } => {
             files::export(context, &container, output.as_deref())
         }
+        ContainerCommand::Commit(command) => commit::commit(context, &command),
+        ContainerCommand::Copy(command) => copy::run(context, &command),
+        ContainerCommand::Rename { container, name } => commit::rename(context, &container, &name),
+        ContainerCommand::Stats(command) => stats::run(context, &command),
+        ContainerCommand::Update(command) => commit::update(context, &command),
     }
 }
 

@@ -8,6 +8,7 @@ pub mod history;
 pub mod images;
 pub mod inspect;
 pub mod search;
+pub mod stats;
 pub mod system;
 pub mod tree;
 

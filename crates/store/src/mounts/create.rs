@@ -4,11 +4,12 @@ use std::path::Path;
 
 use shale_oci::ChainId;
 
-use crate::durable::{self, DiskError, SyncPoint};
+use crate::durable::{self, DiskError};
 use crate::layers::{self, HeldLayer, HoldError, OverlayPaths};
 use crate::layout::{self, Layout};
 use crate::lease::{Lease, Purpose};
 use crate::lock::{self, AccessError};
+use crate::mounts::durability::Durability;
 use crate::mounts::record::{self, RecordFiles};
 use crate::mounts::remove;
 use crate::{Store, random};
@@ -147,18 +148,38 @@ impl NewMount {
     pub fn publish(
         mut self,
         files: &RecordFiles,
+        durability: Durability,
         is_wanted: impl FnOnce() -> bool,
     ) -> Result<(), PublishContainerError> {
         let layout = self.layout.clone();
-        let points = [SyncPoint::open(layout.overlay())?, SyncPoint::open(&layout.mounts())?];
-        durable::sync_filesystems(&points.each_ref())?;
+        if durability == Durability::Durable {
+            self.sync()?;
+        }
         let _commit = lock::commit(&layout)?;
         if !is_wanted() {
             return Err(PublishContainerError::Refused);
         }
-        record::write(&layout, &self.name, files)?;
+        record::write(&layout, &self.name, files, durability)?;
         self.published = true;
         Ok(())
+    }
+}
+
+impl NewMount {
+    /// Syncs what was made, file by file: the rest of the file system may have gigabytes to write, and is others'.
+    fn sync(&self) -> Result<(), DiskError> {
+        let layout = &self.layout;
+        let mount = layout.mount(&self.name);
+        let directories = [layout.cache(&self.mount_id), layout.cache(&self.init_id())];
+        let files = ["mount-id", "init-id", "parent"].map(|file| mount.join(file));
+        let of_directories =
+            directories.iter().flat_map(|path| ["link", "lower"].map(|file| path.join(file)));
+        for path in files.into_iter().chain(of_directories) {
+            durable::sync_file_if_there(&path)?;
+        }
+        let diff = directories.iter().map(|path| path.join("diff"));
+        let made = directories.iter().cloned().chain(diff).chain([mount, layout.mounts(), layout.links()]);
+        made.chain([layout.overlay().to_owned()]).try_for_each(|path| durable::sync_dir(&path))
     }
 }
 

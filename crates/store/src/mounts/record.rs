@@ -9,6 +9,7 @@ use crate::Store;
 use crate::durable::{self, DiskError};
 use crate::layout::{self, Layout};
 use crate::lock::{self, AccessError};
+use crate::mounts::durability::Durability;
 
 /// The two documents of a container, as Docker keeps them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,8 +99,14 @@ impl Store {
     ///
     /// # Errors
     /// [`DiskError`]; the old record stays.
-    pub fn write_container(&self, _lock: &ContainerLock, id: &str, config: &[u8]) -> Result<(), DiskError> {
-        durable::replace(self.container_directory(id), self.layout.container(id), config, 0o600)
+    pub fn write_container(
+        &self,
+        _lock: &ContainerLock,
+        id: &str,
+        config: &[u8],
+        durability: Durability,
+    ) -> Result<(), DiskError> {
+        durability.replace(self.container_directory(id), self.layout.container(id), config)
     }
 
     /// As [`Store::write_container`], if `is_wanted` says so under the commit lock: no other process publishes or renames a
@@ -115,7 +122,7 @@ impl Store {
         is_wanted: impl FnOnce() -> bool,
     ) -> Result<(), DiskError> {
         let _commit = lock::commit(&self.layout)?;
-        if is_wanted() { self.write_container(lock, id, config) } else { Ok(()) }
+        if is_wanted() { self.write_container(lock, id, config, Durability::Durable) } else { Ok(()) }
     }
 
     /// Replaces the `hostconfig.json` of a container that the caller has locked.
@@ -134,13 +141,21 @@ impl Store {
 }
 
 /// Writes a new container's record; the file that makes it one comes last.
-pub(super) fn write(layout: &Layout, id: &str, files: &RecordFiles) -> Result<(), DiskError> {
+pub(super) fn write(
+    layout: &Layout,
+    id: &str,
+    files: &RecordFiles,
+    durability: Durability,
+) -> Result<(), DiskError> {
     let directory = layout.containers().join(id);
     durable::ensure_dir(&layout.containers(), 0o710)?;
     durable::ensure_dir(&directory, 0o710)?;
     durable::ensure_dir(&directory.join("checkpoints"), 0o700)?;
     durable::ensure_dir(&directory.join("mounts"), 0o710)?;
-    durable::replace(directory.clone(), directory.join("hostconfig.json"), &files.host_config, 0o600)?;
-    durable::replace(directory, layout.container(id), &files.config, 0o600)?;
-    durable::sync_dir(&layout.containers())
+    durability.replace(directory.clone(), directory.join("hostconfig.json"), &files.host_config)?;
+    durability.replace(directory, layout.container(id), &files.config)?;
+    match durability {
+        Durability::Durable => durable::sync_dir(&layout.containers()),
+        Durability::Volatile => Ok(()),
+    }
 }

@@ -5,6 +5,7 @@ use crate::durable::{self, DiskError};
 use crate::layers;
 use crate::layout::Layout;
 use crate::lease::{Lease, Purpose};
+use crate::mounts::durability::Durability;
 use crate::mounts::record::{ContainerLock, RecordError};
 use crate::random;
 
@@ -14,7 +15,12 @@ impl Store {
     ///
     /// # Errors
     /// [`RecordError`]; when the record is gone already, the next open removes the rest.
-    pub fn remove_container(&self, lock: ContainerLock, id: &str) -> Result<(), RecordError> {
+    pub fn remove_container(
+        &self,
+        lock: ContainerLock,
+        id: &str,
+        durability: Durability,
+    ) -> Result<(), RecordError> {
         let layout = &self.layout;
         let mount_id = durable::read(&layout.mount(id).join("mount-id"))?
             .and_then(|content| Some(String::from_utf8(content).ok()?.trim().to_owned()))
@@ -32,7 +38,9 @@ impl Store {
             init_link: init_link.clone(),
         })?;
         durable::remove_file(&layout.container(id))?;
-        durable::sync_dir(&self.container_directory(id))?;
+        if durability == Durability::Durable {
+            durable::sync_dir(&self.container_directory(id))?;
+        }
         let removed = remove_unrecorded(layout, id, &mount_id, [&link, &init_link]);
         if removed.is_err() {
             lease.abandon();

@@ -33,6 +33,12 @@ pub(crate) fn apply(config: RunConfig, changes: &[String]) -> Result<RunConfig, 
     if changes.is_empty() {
         return Ok(applied.config);
     }
+    for change in changes {
+        let word = change.split_whitespace().next().unwrap_or_default().to_lowercase();
+        if !word.is_empty() && !word.starts_with('#') && !CHANGES.contains(&word.as_str()) {
+            return Err(ChangeError::NotAChange(word));
+        }
+    }
     let text = format!("FROM scratch\n{}\n", changes.join("\n"));
     let parse = |error| ChangeError::Parse(Box::new(error));
     let dockerfile = Dockerfile::parse(text.as_bytes(), "Dockerfile", Dialect::Classic).map_err(parse)?;
@@ -56,6 +62,21 @@ pub(crate) fn apply(config: RunConfig, changes: &[String]) -> Result<RunConfig, 
     }
     Ok(applied.config)
 }
+
+/// What Docker takes, and STOPSIGNAL.
+const CHANGES: [&str; 11] = [
+    "cmd",
+    "entrypoint",
+    "env",
+    "expose",
+    "healthcheck",
+    "label",
+    "onbuild",
+    "stopsignal",
+    "user",
+    "volume",
+    "workdir",
+];
 
 fn is_change(command: &Command) -> bool {
     matches!(
@@ -212,6 +233,8 @@ mod tests {
             let error = apply(RunConfig::default(), &[change.to_owned()]).unwrap_err();
             assert_eq!(error.to_string(), format!("{command} is not a valid change command"));
         }
+        let error = apply(RunConfig::default(), &["NONSENSE x".to_owned()]).unwrap_err();
+        assert_eq!(error.to_string(), "nonsense is not a valid change command");
         assert!(apply(RunConfig::default(), &["FROM other".to_owned()]).is_err());
         assert!(apply(RunConfig::default(), &["NONSENSE".to_owned()]).is_err());
     }

@@ -4,13 +4,15 @@ use super::{ANY, Completes, FORMAT_OF_OBJECT, FORMAT_OF_TABLE, Flag, Kind, NO_TR
 use crate::cli::container::ContainerCommand;
 
 const CID_FILE: Flag = Flag::value("cidfile", None, Kind::Text, "Write the container ID to the file");
+const DETACH_KEYS: Flag =
+    Flag::value("detach-keys", None, Kind::Text, "Override the key sequence for detaching a container");
 const NOTHING: Flag = Flag::switch("", None, "");
 
 /// The flags that `run` and `create` share, then those of `run` alone.
-static RUN_FLAGS: [Flag; 67] = run_flags();
-static CREATE_FLAGS: [Flag; 64] = {
+static RUN_FLAGS: [Flag; 69] = run_flags();
+static CREATE_FLAGS: [Flag; 66] = {
     let all = run_flags();
-    let mut flags = [NOTHING; 64];
+    let mut flags = [NOTHING; 66];
     let mut at = 0;
     while at < flags.len() {
         flags[at] = all[at];
@@ -31,7 +33,7 @@ const fn bytes(name: &'static str, short: Option<char>, help: &'static str) -> F
     Flag::value(name, short, Kind::Word("bytes"), help)
 }
 
-const fn run_flags() -> [Flag; 67] {
+const fn run_flags() -> [Flag; 69] {
     [
         list("add-host", "Add a custom host-to-IP mapping (host:ip)"),
         Flag::value("attach", Some('a'), Kind::List("list"), "Attach to STDIN, STDOUT or STDERR"),
@@ -113,19 +115,19 @@ const fn run_flags() -> [Flag; 67] {
         Flag::value("volume", Some('v'), Kind::List("list"), "Bind mount a volume"),
         Flag::value("workdir", Some('w'), Kind::Text, "Working directory inside the container"),
         text("isolation", "Container isolation technology; \"default\" is the only one on Linux"),
-        text("log-driver", "Logging driver for the container; \"json-file\" is the only one")
-            .completed_by(Completes::Words(&["json-file"])),
-        list("log-opt", "Log driver options"),
-        text("restart", "Restart policy to apply when a container exits; without a daemon only \"no\"")
-            .or("\"no\""),
-        text("runtime", "Runtime to use for this container"),
-        text("userns", "User namespace to use"),
+        text("log-driver", "Logging driver for the container: \"json-file\" (default) or \"none\"")
+            .completed_by(Completes::Words(&["json-file", "none"])),
+        list("log-opt", "Log driver options; there is none that is supported"),
+        Flag::value("publish", Some('p'), Kind::List("list"), "Publish a container's port(s) to the host; needs --network host"),
+        Flag::switch("publish-all", Some('P'), "Publish all exposed ports to random ports; needs --network host"),
+        text("restart", "Restart policy to apply when a container exits: no, on-failure[:max-retries], always, unless-stopped")
+            .or("\"no\"")
+            .completed_by(Completes::Words(&["no", "on-failure", "always", "unless-stopped"])),
+        text("runtime", "Runtime to use for this container: runc, crun, or the path of another"),
+        text("userns", "User namespace to use; \"host\" is the only one"),
         Flag::switch("no-healthcheck", None, "Disable any container-specified HEALTHCHECK"),
         Flag::switch("detach", Some('d'), "Run container in background and print container ID"),
-        text(
-            "detach-keys",
-            "Override the key sequence for detaching a container; ctrl-p,ctrl-q is the only one",
-        ),
+        DETACH_KEYS,
         Flag::switch("sig-proxy", None, "Proxy received signals to the process").or("true"),
     ]
 }
@@ -165,6 +167,7 @@ pub(super) const EXEC: Spec = Spec {
     arguments: (2, ANY),
     flags: &[
         Flag::switch("detach", Some('d'), "Detached mode: run command in the background"),
+        DETACH_KEYS,
         Flag::value("env", Some('e'), Kind::List("list"), "Set environment variables"),
         list("env-file", "Read in a file of environment variables").completed_by(Completes::Files),
         Flag::switch("interactive", Some('i'), "Keep STDIN open even if not attached"),
@@ -247,6 +250,7 @@ pub(super) const START: Spec = Spec {
     arguments: (1, ANY),
     flags: &[
         Flag::switch("attach", Some('a'), "Attach STDOUT/STDERR and forward signals"),
+        DETACH_KEYS,
         Flag::switch("interactive", Some('i'), "Attach container's STDIN"),
     ],
     make: Some(ContainerCommand::start),
@@ -324,6 +328,7 @@ pub(super) const ATTACH: Spec = Spec {
     paths: &["container attach", "attach"],
     arguments: (1, 1),
     flags: &[
+        DETACH_KEYS,
         Flag::switch("no-stdin", None, "Do not attach STDIN"),
         Flag::switch("sig-proxy", None, "Proxy all received signals to the process").or("true"),
     ],
@@ -354,6 +359,113 @@ pub(super) const EXPORT: Spec = Spec {
     flags: &[Flag::value("output", Some('o'), Kind::Text, "Write to a file, instead of STDOUT")
         .completed_by(Completes::Files)],
     make: Some(ContainerCommand::export),
+    ..Spec::EMPTY
+};
+
+pub(super) const COMMIT: Spec = Spec {
+    name: "commit",
+    usage: "[OPTIONS] CONTAINER [REPOSITORY[:TAG]]",
+    about: "Create a new image from a container's changes",
+    paths: &["container commit", "commit"],
+    arguments: (1, 2),
+    flags: &[
+        Flag::value(
+            "author",
+            Some('a'),
+            Kind::Text,
+            "Author (e.g., \"John Hannibal Smith <hannibal@a-team.com>\")",
+        ),
+        Flag::value(
+            "change",
+            Some('c'),
+            Kind::List("list"),
+            "Apply Dockerfile instruction to the created image",
+        ),
+        Flag::value("message", Some('m'), Kind::Text, "Commit message"),
+        Flag::switch("pause", Some('p'), "Pause container during commit").or("true"),
+    ],
+    make: Some(ContainerCommand::commit),
+    ..Spec::EMPTY
+};
+
+pub(super) const COPY: Spec = Spec {
+    name: "cp",
+    usage: "[OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-",
+    about: "Copy files/folders between a container and the local filesystem",
+    long: "Copy files/folders between a container and the local filesystem
+
+Use '-' as the source to read a tar archive from stdin
+and extract it to a directory destination in a container.
+Use '-' as the destination to stream a tar archive of a
+container source to stdout.",
+    paths: &["container cp", "cp"],
+    arguments: (2, 2),
+    flags: &[
+        Flag::switch("archive", Some('a'), "Archive mode (copy all uid/gid information)"),
+        Flag::switch("follow-link", Some('L'), "Always follow symbol link in SRC_PATH"),
+        Flag::switch(
+            "quiet",
+            Some('q'),
+            "Suppress progress output during copy. Progress output is automatically suppressed if no terminal is attached",
+        ),
+    ],
+    make: Some(ContainerCommand::copy),
+    completes: Completes::Files,
+    ..Spec::EMPTY
+};
+
+pub(super) const RENAME: Spec = Spec {
+    name: "rename",
+    usage: "CONTAINER NEW_NAME",
+    about: "Rename a container",
+    paths: &["container rename", "rename"],
+    arguments: (2, 2),
+    make: Some(ContainerCommand::rename),
+    ..Spec::EMPTY
+};
+
+pub(super) const STATS: Spec = Spec {
+    name: "stats",
+    usage: "[OPTIONS] [CONTAINER...]",
+    about: "Display a live stream of container(s) resource usage statistics",
+    paths: &["container stats", "stats"],
+    arguments: (0, ANY),
+    flags: &[
+        Flag::switch("all", Some('a'), "Show all containers (default shows just running)"),
+        FORMAT_OF_TABLE,
+        Flag::switch("no-stream", None, "Disable streaming stats and only pull the first result"),
+        Flag::switch("no-trunc", None, "Do not truncate output"),
+    ],
+    make: Some(ContainerCommand::stats),
+    ..Spec::EMPTY
+};
+
+pub(super) const UPDATE: Spec = Spec {
+    name: "update",
+    usage: "[OPTIONS] CONTAINER [CONTAINER...]",
+    about: "Update configuration of one or more containers",
+    paths: &["container update", "update"],
+    arguments: (1, ANY),
+    flags: &[
+        Flag::value(
+            "blkio-weight",
+            None,
+            Kind::Int,
+            "Block IO (relative weight), between 10 and 1000, or 0 to disable (default 0)",
+        ),
+        Flag::value("cpu-period", None, Kind::Int, "Limit CPU CFS (Completely Fair Scheduler) period"),
+        Flag::value("cpu-quota", None, Kind::Int, "Limit CPU CFS (Completely Fair Scheduler) quota"),
+        Flag::value("cpu-shares", Some('c'), Kind::Int, "CPU shares (relative weight)"),
+        Flag::value("cpus", None, Kind::Word("decimal"), "Number of CPUs"),
+        text("cpuset-cpus", "CPUs in which to allow execution (0-3, 0,1)"),
+        text("cpuset-mems", "MEMs in which to allow execution (0-3, 0,1)"),
+        bytes("memory", Some('m'), "Memory limit"),
+        bytes("memory-reservation", None, "Memory soft limit"),
+        bytes("memory-swap", None, "Swap limit equal to memory plus swap: -1 to enable unlimited swap"),
+        Flag::value("pids-limit", None, Kind::Int, "Tune container pids limit (set -1 for unlimited)"),
+        text("restart", "Restart policy to apply when a container exits"),
+    ],
+    make: Some(ContainerCommand::update),
     ..Spec::EMPTY
 };
 
@@ -407,6 +519,8 @@ pub(super) const CONTAINER: Spec = Spec {
     place: Place::Management,
     commands: &[
         ATTACH,
+        COMMIT,
+        COPY,
         CREATE,
         DIFF,
         EXEC,
@@ -417,13 +531,16 @@ pub(super) const CONTAINER: Spec = Spec {
         Spec { name: "ls", aliases: &["list", "ps"], ..LIST },
         PAUSE,
         PRUNE,
+        RENAME,
         RESTART,
         Spec { name: "rm", aliases: &["remove"], ..REMOVE },
         RUN,
         START,
+        STATS,
         STOP,
         TOP,
         UNPAUSE,
+        UPDATE,
         WAIT,
     ],
     ..Spec::EMPTY

@@ -60,16 +60,12 @@ pub fn kill(context: &Context, containers: &[String], typed: Option<&str>) -> Re
 /// Holds the processes of containers, or lets them go on.
 pub fn pause(context: &Context, containers: &[String], hold: bool) -> Result<(), Failure> {
     let engine = context.engine()?;
-    each(containers, |container| -> anyhow::Result<Option<String>> {
-        let (record, running) = engine.running_container(container)?;
-        let is_paused = running.is_paused()?;
-        match (hold, is_paused) {
-            (true, true) => anyhow::bail!("Container {container} is already paused"),
-            (false, false) => anyhow::bail!("Container {} is not paused", record.id),
-            (true, false) => running.pause()?,
-            (false, true) => running.resume()?,
-        }
-        Ok(None)
+    each(containers, |container| {
+        let done = match hold {
+            true => engine.pause_container(container),
+            false => engine.unpause_container(container),
+        };
+        done.map(|()| None)
     })
 }
 

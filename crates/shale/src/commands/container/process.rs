@@ -19,7 +19,13 @@ pub fn exec(context: &Context, exec: &Exec) -> Result<(), Failure> {
     if exec.interactive && exec.tty && !exec.detach && !screen::is_terminal(io::stdin()) {
         return Err(anyhow::anyhow!("the input device is not a TTY").into());
     }
+    let keys = super::run::detach_keys(exec.detach_keys.as_deref())?;
     let engine = context.engine()?;
+    let not_started = |error: &dyn std::fmt::Display| {
+        // With the end of line of a terminal, as dockerd writes it.
+        print!("{error}\r\n");
+        Failure::Reported { exit_code: EXIT_NOT_STARTED }
+    };
     let planned = engine.plan_exec(
         &exec.container,
         &Request {
@@ -32,15 +38,16 @@ pub fn exec(context: &Context, exec: &Exec) -> Result<(), Failure> {
             open_stdin: exec.interactive && !exec.detach,
             privileged: exec.privileged,
         },
-    )?;
-    let not_started = |error: shale_runtime::ControlError| {
-        println!("{error}");
-        Failure::Reported { exit_code: EXIT_NOT_STARTED }
-    };
+    );
+    let planned = planned.map_err(|error| match error.is_of_start() {
+        true => not_started(&error),
+        false => error.into(),
+    })?;
     if exec.detach {
-        return planned.container.exec_detached(&planned.id, &planned.spec).map_err(not_started);
+        let started = planned.container.exec_detached(&planned.id, &planned.spec);
+        return started.map_err(|error| not_started(&error));
     }
-    let stream = planned.container.exec(&planned.id, &planned.spec).map_err(not_started)?;
+    let stream = planned.container.exec(&planned.id, &planned.spec).map_err(|error| not_started(&error))?;
     let stdio = Stdio {
         stdin: if exec.interactive { Stream::Inherit } else { Stream::Null },
         stdout: Stream::Inherit,
@@ -48,7 +55,7 @@ pub fn exec(context: &Context, exec: &Exec) -> Result<(), Failure> {
     };
     // As docker's, signals are not passed on to an exec; a terminal sends its keys.
     let mut signals = if exec.tty { Signals::of_process()? } else { Signals::none() };
-    let followed = Followed { exec: Some(&planned.id), terminal: exec.tty };
+    let followed = Followed { exec: Some(&planned.id), terminal: exec.tty, detach_keys: &keys };
     planned.container.follow(&stream, followed, stdio, &mut signals)?;
     let state = planned.container.exec_state(&planned.id)?;
     match state.exit_code.unwrap_or(0) {

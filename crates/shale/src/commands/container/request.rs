@@ -6,7 +6,7 @@ use anyhow::{Context as _, anyhow, bail};
 use serde_json::{Value, json};
 use shale_engine::containers::HostConfig;
 use shale_engine::containers::create::Create;
-use shale_oci::{Empty, RunConfig};
+use shale_oci::{Empty, Healthcheck, RunConfig};
 
 use crate::cli::container::Run;
 
@@ -59,6 +59,9 @@ fn run_config(run: &Run) -> anyhow::Result<RunConfig> {
         labels: Some(labels(&run.labels, &run.label_files)?),
         stop_signal: run.stop_signal.clone().unwrap_or_default(),
         stop_timeout: run.stop_timeout,
+        healthcheck: run
+            .no_healthcheck
+            .then(|| Healthcheck { test: Some(vec!["NONE".to_owned()]), ..Healthcheck::default() }),
         ..RunConfig::default()
     })
 }
@@ -113,8 +116,76 @@ fn labels(typed: &[String], files: &[String]) -> anyhow::Result<BTreeMap<String,
     Ok(labels)
 }
 
+/// What docker has flags for and there is nothing here to do it with.
+fn refuse_unsupported(run: &Run) -> anyhow::Result<()> {
+    if let Some(isolation) = run.isolation.as_deref().filter(|isolation| *isolation != "default") {
+        bail!("invalid isolation '{isolation}' on linux");
+    }
+    if let Some(mode) = run.userns.as_deref().filter(|mode| *mode != "host") {
+        bail!("invalid USER mode: {mode}");
+    }
+    match run.log_driver.as_deref() {
+        None | Some("json-file" | "none") => {}
+        Some(driver) => bail!("error looking up logging plugin {driver}: plugin \"{driver}\" not found"),
+    }
+    if let Some(option) = run.log_options.first() {
+        bail!("--log-opt {option} is not supported: logs are kept whole and are not rotated");
+    }
+    let publishes = !run.publish.is_empty() || run.publish_all;
+    if publishes && run.network.as_deref() != Some("host") {
+        bail!(
+            "publishing ports is not supported: there is no network between container and host; with --network host the \
+             container's ports are the host's"
+        );
+    }
+    Ok(())
+}
+
+/// `no`, `always`, `unless-stopped`, `on-failure`, `on-failure:3`.
+///
+/// Source: docker CLI 28.2 `opts.ParseRestartPolicy`, moby `container/container_unix.go` `validateRestartPolicy`.
+pub fn restart_policy(typed: &str) -> anyhow::Result<Value> {
+    let (name, count) = typed.split_once(':').unwrap_or((typed, ""));
+    if name.is_empty() {
+        bail!("invalid restart policy format: no policy provided before colon");
+    }
+    let is_counted = !count.is_empty();
+    let count: i64 = match is_counted {
+        true => count
+            .parse()
+            .map_err(|_| anyhow!("invalid restart policy format: maximum retry count must be an integer"))?,
+        false => 0,
+    };
+    match name {
+        "no" | "always" | "unless-stopped" if is_counted => {
+            bail!("maximum retry count cannot be used with restart policy '{name}'")
+        }
+        "on-failure" if count < 0 => bail!("maximum retry count cannot be negative"),
+        "no" | "always" | "unless-stopped" | "on-failure" => {}
+        other => bail!("invalid restart policy '{other}'"),
+    }
+    Ok(json!({ "Name": name, "MaximumRetryCount": count }))
+}
+
 fn host_config(run: &Run) -> anyhow::Result<HostConfig> {
+    refuse_unsupported(run)?;
     let mut host = HostConfig::default();
+    if let Some(policy) = &run.restart {
+        if run.remove && policy != "no" {
+            bail!("conflicting options: cannot specify both --restart and --rm");
+        }
+        let policy = restart_policy(policy)?;
+        host.set("RestartPolicy", policy);
+    }
+    if let Some(driver) = &run.log_driver {
+        host.set("LogConfig", json!({ "Type": driver, "Config": {} }));
+    }
+    if let Some(runtime) = &run.runtime {
+        host.set("Runtime", runtime.clone());
+    }
+    if let Some(mode) = &run.userns {
+        host.set("UsernsMode", mode.clone());
+    }
     let list = |values: &[String]| if values.is_empty() { Value::Null } else { json!(values) };
     let binds: Vec<String> =
         run.volumes.iter().filter(|volume| volume.contains(':')).map(|bind| absolute(bind)).collect();
@@ -324,7 +395,9 @@ fn ulimit(typed: &str) -> anyhow::Result<Value> {
     let number = |text: &str| text.parse::<i64>().map_err(|_| invalid());
     let (soft, hard) = (number(soft)?, number(hard)?);
     if hard != -1 && (soft == -1 || soft > hard) {
-        bail!("ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}");
+        bail!(
+            "invalid argument {typed:?} for \"--ulimit\" flag: ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}"
+        );
     }
     Ok(json!({ "Name": name, "Hard": hard, "Soft": soft }))
 }
@@ -332,7 +405,7 @@ fn ulimit(typed: &str) -> anyhow::Result<Value> {
 /// `64m`, `1.5g`, `100`: bytes, with units of 1024.
 ///
 /// Source: go-units `RAMInBytes`.
-fn byte_count(flag: &str, typed: &str) -> anyhow::Result<i64> {
+pub fn byte_count(flag: &str, typed: &str) -> anyhow::Result<i64> {
     let invalid = || anyhow!("invalid argument {typed:?} for \"--{flag}\" flag: invalid size: '{typed}'");
     let lower = typed.trim().to_ascii_lowercase();
     let end =
@@ -351,7 +424,7 @@ fn byte_count(flag: &str, typed: &str) -> anyhow::Result<i64> {
 }
 
 /// `0.5` → 500000000; no more than nine decimals.
-fn nano_cpus(typed: &str) -> anyhow::Result<i64> {
+pub fn nano_cpus(typed: &str) -> anyhow::Result<i64> {
     let invalid = || {
         anyhow!(
             "invalid argument {typed:?} for \"--cpus\" flag: failed to parse {typed} as a rational number"

@@ -8,7 +8,9 @@ use shale_engine::containers::start::{Preparation, StartContainerError};
 use shale_engine::images::find::FindError;
 use shale_engine::{Engine, containers::Record};
 use shale_oci::{Platform, Reference};
-use shale_runtime::{AttachStreams, Container, FollowEnd, Followed, Signals, Stdio, Stream, WindowSize};
+use shale_runtime::{
+    AttachStreams, Container, DETACH_KEYS, FollowEnd, Followed, Signals, Stdio, Stream, WindowSize,
+};
 
 use super::request;
 use crate::cli::container::Run;
@@ -39,7 +41,7 @@ pub fn run(context: &Context, run: &Run) -> Result<(), Failure> {
         return Err(anyhow::anyhow!("the input device is not a TTY").into());
     }
     if run.detach && !run.attach.is_empty() {
-        return Err(refuse("run", EXIT_REFUSED, anyhow::anyhow!("Conflicting options: -a and -d")));
+        return Err(anyhow::anyhow!("conflicting options: cannot specify both --attach and --detach").into());
     }
     let create = request::read(run).map_err(|error| refuse("run", EXIT_REFUSED, error))?;
     let engine = context.engine()?;
@@ -71,9 +73,40 @@ pub fn run(context: &Context, run: &Run) -> Result<(), Failure> {
         stderr: any || names("stderr"),
     };
     let stream = prepared.container.attach(streams)?;
+    let waiting = prepared.container.begin_wait(true)?;
     let container = engine.start_prepared(*prepared).map_err(refuse_start)?;
-    let end = follow(&container, &stream, run.tty, streams.stdin, run.sig_proxy)?;
-    finish(&engine, &created.id, end)
+    let keys = detach_keys(run.detach_keys.as_deref())?;
+    let end = follow(&container, &stream, run.tty, &keys, streams.stdin, run.sig_proxy)?;
+    if end == FollowEnd::Detached {
+        return Ok(());
+    }
+    let code = waiting.finish()?.code;
+    // Recorded, and with --rm removed, before this program ends.
+    engine.settle_container(&created.id)?;
+    exit_with(code.into())
+}
+
+fn exit_with(code: i64) -> Result<(), Failure> {
+    match code {
+        0 => Ok(()),
+        code => Err(Failure::Reported { exit_code: code as u8 }),
+    }
+}
+
+/// `ctrl-p,ctrl-q`, `ctrl-@`, `a`: the keys that leave a container.
+///
+/// Source: moby `term.ToBytes` at v20.10.24.
+pub fn detach_keys(typed: Option<&str>) -> Result<Vec<u8>, Failure> {
+    let Some(typed) = typed else { return Ok(DETACH_KEYS.to_vec()) };
+    let key = |word: &str| match (word.as_bytes(), word.strip_prefix("ctrl-").map(str::as_bytes)) {
+        ([key], _) => Some(*key),
+        (_, Some([letter @ b'a'..=b'z'])) => Some(letter - b'a' + 1),
+        (_, Some(b"@")) => Some(0),
+        (_, Some([sign @ (b'[' | b'\\' | b']' | b'^' | b'_')])) => Some(sign - b'[' + 27),
+        _ => None,
+    };
+    let keys = typed.split(',').map(key).collect::<Option<Vec<u8>>>();
+    keys.ok_or_else(|| anyhow::anyhow!("invalid detach keys ({typed}) provided").into())
 }
 
 /// Waits for what was followed to its end, and turns its exit code into the program's.
@@ -81,16 +114,14 @@ fn finish(engine: &Engine, id: &str, end: FollowEnd) -> Result<(), Failure> {
     if end == FollowEnd::Detached {
         return Ok(());
     }
-    match engine.wait_container(id)? {
-        0 => Ok(()),
-        code => Err(Failure::Reported { exit_code: code as u8 }),
-    }
+    exit_with(engine.wait_container(id)?)
 }
 
 fn follow(
     container: &Container,
     stream: &std::os::unix::net::UnixStream,
     terminal: bool,
+    detach_keys: &[u8],
     stdin: bool,
     sig_proxy: bool,
 ) -> io::Result<FollowEnd> {
@@ -100,7 +131,7 @@ fn follow(
         stderr: Stream::Inherit,
     };
     let mut signals = if sig_proxy || terminal { Signals::of_process()? } else { Signals::none() };
-    container.follow(stream, Followed { exec: None, terminal }, stdio, &mut signals)
+    container.follow(stream, Followed { exec: None, terminal, detach_keys }, stdio, &mut signals)
 }
 
 /// Makes a container and prints its ID.
@@ -188,6 +219,7 @@ pub fn start(
     containers: &[String],
     attach: bool,
     interactive: bool,
+    detach: Option<&str>,
 ) -> Result<(), Failure> {
     let engine = context.engine()?;
     if !attach && !interactive {
@@ -223,12 +255,20 @@ pub fn start(
             (engine.start_prepared(*prepared)?, stream)
         }
     };
-    let end = follow(&started.0, &started.1, config.tty, streams.stdin, true)?;
+    let keys = detach_keys(detach)?;
+    let end = follow(&started.0, &started.1, config.tty, &keys, streams.stdin, true)?;
     finish(&engine, &record.id, end)
 }
 
 /// Joins the streams of a running container.
-pub fn attach(context: &Context, container: &str, stdin: bool, sig_proxy: bool) -> Result<(), Failure> {
+pub fn attach(
+    context: &Context,
+    container: &str,
+    stdin: bool,
+    sig_proxy: bool,
+    detach: Option<&str>,
+) -> Result<(), Failure> {
+    let keys = detach_keys(detach)?;
     let engine = context.engine()?;
     let record = engine.find_container(container)?;
     refuse_unless_running(&record)?;
@@ -239,7 +279,7 @@ pub fn attach(context: &Context, container: &str, stdin: bool, sig_proxy: bool) 
     let (record, container) = engine.running_container(container)?;
     let streams = AttachStreams { stdin: stdin && config.open_stdin, stdout: true, stderr: true };
     let stream = container.attach(streams)?;
-    let end = follow(&container, &stream, config.tty, streams.stdin, sig_proxy)?;
+    let end = follow(&container, &stream, config.tty, &keys, streams.stdin, sig_proxy)?;
     finish(&engine, &record.id, end)
 }
 
@@ -248,8 +288,8 @@ fn refuse_unless_running(record: &Record) -> Result<(), Failure> {
     match record.status() {
         Status::Running => Ok(()),
         Status::Paused => {
-            Err(anyhow::anyhow!("you cannot attach to a paused container, unpause it first").into())
+            Err(anyhow::anyhow!("You cannot attach to a paused container, unpause it first").into())
         }
-        _ => Err(anyhow::anyhow!("you cannot attach to a stopped container, start it first").into()),
+        _ => Err(anyhow::anyhow!("You cannot attach to a stopped container, start it first").into()),
     }
 }

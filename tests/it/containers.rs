@@ -1,0 +1,9 @@
+//! Containers: what the program says and does beside what docker does with the same words.
+
+mod beside_docker;
+mod copy;
+mod isolation;
+mod killed;
+mod lifecycle;
+mod pair;
+mod shared_root;

@@ -1,0 +1,153 @@
+//! kill -9 at random moments: nothing is left for ever, and the store stays sound.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use shale_tests::peer::Shale;
+use shale_tests::program::run;
+use shale_tests::scratch::Scratch;
+
+use super::pair::{names, shale_with_image};
+
+/// How often each command is killed; `SHALE_TEST_KILLS` says otherwise.
+fn kills() -> u32 {
+    std::env::var("SHALE_TEST_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(12)
+}
+
+/// Numbers that look random; the seed of a failed run can be given again.
+struct Random(u64);
+
+impl Random {
+    fn new() -> Random {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+        let seed = std::env::var("SHALE_TEST_SEED").ok().and_then(|text| text.parse().ok());
+        let seed = seed.unwrap_or(now.as_nanos() as u64);
+        eprintln!("SHALE_TEST_SEED={seed}");
+        Random(seed | 1)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+/// Starts a command in a group of its own and kills the whole group after `delay`; true when it had ended before.
+fn kill_after(shale: &Shale, words: &[&str], delay: Duration) -> bool {
+    let mut child = std::os::unix::process::CommandExt::process_group(&mut shale.command(words), 0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    std::thread::sleep(delay);
+    let had_ended = child.try_wait().expect("ours").is_some();
+    let group = rustix::process::Pid::from_raw(i32::try_from(child.id()).expect("a pid")).expect("a pid");
+    let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+    let _ = child.wait();
+    had_ended
+}
+
+/// Pids whose command line or environment of names speaks of this root, the test's own aside.
+fn processes_of(root: &Path) -> Vec<String> {
+    let root = root.to_str().expect("text");
+    let mut found = Vec::new();
+    for pid in names(Path::new("/proc")).iter().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
+    {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        if line.contains(root) {
+            found.push(format!("{pid} {line}"));
+        }
+    }
+    found
+}
+
+fn cgroups_of(ids: &[String]) -> Vec<String> {
+    let mut found = Vec::new();
+    for hierarchy in names(Path::new("/sys/fs/cgroup")) {
+        for group in names(&Path::new("/sys/fs/cgroup").join(&hierarchy).join("shale")) {
+            if ids.contains(&group) {
+                found.push(format!("{hierarchy}/shale/{group}"));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn nothing_is_left_for_ever_whenever_run_exec_and_rm_are_killed() {
+    let scratch = Scratch::new("c-kill");
+    let shale = shale_with_image(&scratch);
+    let mut random = Random::new();
+    let mut seen_ids: Vec<String> = Vec::new();
+    for round in 0..kills() {
+        // How long a whole one takes now, on this machine and under this load.
+        let start = Instant::now();
+        shale.shale(&["run", "--rm", "--network", "none", "busybox", "true"]);
+        let whole_ms = start.elapsed().as_millis().max(1) as u64;
+        shale.shale(&["run", "-d", "--name", "target", "--network", "none", "busybox", "sleep", "1000"]);
+        let commands: [&[&str]; 5] = [
+            &["run", "--rm", "--network", "none", "busybox", "sleep", "1000"],
+            &["run", "-d", "--network", "none", "busybox", "sleep", "1000"],
+            &["exec", "target", "sleep", "1000"],
+            &["cp", "/etc/services", "target:/tmp"],
+            &["rm", "-f", "target"],
+        ];
+        for words in commands {
+            kill_after(&shale, words, Duration::from_millis(random.below(whole_ms * 5 / 4)));
+            seen_ids.extend(names(&shale.data_root().join("containers")));
+        }
+        check_is_clean(&shale, &mut seen_ids, round);
+    }
+}
+
+/// Whatever was killed: all containers are listed and can be removed, and then nothing is there any more.
+#[track_caller]
+fn check_is_clean(shale: &Shale, seen_ids: &mut Vec<String>, round: u32) {
+    let limit = Instant::now() + Duration::from_secs(60);
+    loop {
+        let listed = shale.shale(&["ps", "-aq", "--no-trunc"]);
+        let ids: Vec<&str> = listed.split_whitespace().collect();
+        if !ids.is_empty() {
+            let words = [&["rm", "-f"][..], &ids].concat();
+            let _ = run(&mut shale.command(&words));
+        }
+        // A lock of a process that is being killed may be held for a moment; one that nobody starts any more gives up.
+        let root = shale.data_root();
+        let left = [
+            names(&root.join("containers")),
+            names(&root.join("image/overlay2/layerdb/mounts")),
+            names(&root.join("shale/leases")),
+            processes_of(root),
+            mounts_of(root),
+            cgroups_of(seen_ids),
+        ]
+        .concat();
+        if left.is_empty() {
+            break;
+        }
+        assert!(Instant::now() < limit, "round {round}: left for ever: {left:#?}");
+        std::thread::sleep(Duration::from_millis(200));
+        // The next command that writes sweeps.
+        let _ = run(&mut shale.command(&["gc"]));
+    }
+    let fsck = run(&mut shale.command(&["fsck", "--quiet"]));
+    assert!(fsck.is_success(), "round {round}: {}", fsck.describe());
+    seen_ids.clear();
+}
+
+/// Mounts below the root that any process sees.
+fn mounts_of(root: &Path) -> Vec<String> {
+    let root = root.to_str().expect("text");
+    let mut found = Vec::new();
+    for pid in names(Path::new("/proc")).iter().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
+    {
+        let table = std::fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
+        found.extend(table.lines().filter(|line| line.contains(root)).map(|line| format!("{pid}: {line}")));
+    }
+    found
+}
