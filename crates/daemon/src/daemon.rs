@@ -104,7 +104,7 @@ impl Daemon {
                 Ok(answer)
             }
             Route::Version => Ok(system::version(&self.identity)),
-            Route::Info => system::info(self).await,
+            Route::Info => system::info(self, call).await,
             Route::DiskUsage => system::disk_usage(self, call).await,
             Route::Events => self.events.answer(call, self.stopping.clone()),
             Route::Auth => system::auth(self, call, body).await,

@@ -48,11 +48,12 @@ pub(crate) fn version(identity: &Identity) -> Answer {
         "Os": std::env::consts::OS,
         "Arch": go_architecture(),
         "KernelVersion": kernel,
+        "BuildTime": "",
     }))
 }
 
 /// Answers `GET /info`.
-pub(crate) async fn info(daemon: &Daemon) -> Result<Answer, Failure> {
+pub(crate) async fn info(daemon: &Daemon, call: &Call) -> Result<Answer, Failure> {
     let (images, containers) = daemon
         .blocking(|engine| {
             let images = engine.store().images().map_err(|error| Failure::internal(&error))?;
@@ -76,6 +77,12 @@ pub(crate) async fn info(daemon: &Daemon) -> Result<Answer, Failure> {
     let more = [store(root), abilities(), machine(daemon)];
     for (key, value) in more.into_iter().flat_map(|part| part.as_object().cloned().unwrap_or_default()) {
         described[key] = value;
+    }
+    if call.version < ApiVersion::one(42) {
+        // Limits of the kernel's own memory, which went with the first version of control groups.
+        let has_limits = Path::new("/sys/fs/cgroup/memory/memory.kmem.limit_in_bytes").exists();
+        described["KernelMemory"] = json!(has_limits);
+        described["KernelMemoryTCP"] = json!(has_limits);
     }
     Ok(document(&described))
 }

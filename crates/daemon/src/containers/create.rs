@@ -66,7 +66,9 @@ fn read(mut document: Value) -> Result<(Create, Vec<String>), Failure> {
     if document.is_null() {
         return Err(Failure::invalid("Config cannot be empty in order to create a container"));
     }
-    let config: RunConfig = serde_json::from_value(document).map_err(invalid)?;
+    let mut config: RunConfig = serde_json::from_value(document).map_err(invalid)?;
+    // Of an empty set Docker keeps nothing.
+    config.volumes = config.volumes.filter(|volumes| !volumes.is_empty());
     let image = config.image.clone();
     if image.is_empty() {
         return Err(Failure::invalid("No image was specified"));
@@ -80,11 +82,27 @@ fn read(mut document: Value) -> Result<(Create, Vec<String>), Failure> {
     let network = host["NetworkMode"].as_str().unwrap_or_default();
     let is_known = matches!(network, "" | "default" | "none" | "host" | "bridge");
     if !is_known && !network.starts_with("container:") {
-        return Err(Failure::missing(format!("network {network} not found")));
+        // Not 404: clients take that for a missing image, and pull it.
+        return Err(Failure::invalid(format!("network {network} not found")));
     }
     let (host_config, warnings) = host_config(host);
     Ok((Create { image, name: None, config, host_config }, warnings))
 }
+
+/// Keys that are null in the document of a container whose maker did not name them.
+const UNSET: [&str; 11] = [
+    "BlkioDeviceReadBps",
+    "BlkioDeviceReadIOps",
+    "BlkioDeviceWriteBps",
+    "BlkioDeviceWriteIOps",
+    "BlkioWeightDevice",
+    "Devices",
+    "Dns",
+    "DnsOptions",
+    "DnsSearch",
+    "PortBindings",
+    "Ulimits",
+];
 
 /// Takes what dockerd takes for unset out of a host config.
 ///
@@ -137,6 +155,12 @@ fn host_config(mut host: Value) -> (HostConfig, Vec<String>) {
         config.set("ReadonlyPaths", Value::Null);
         let labels = host["SecurityOpt"].as_array().cloned().unwrap_or_default();
         config.set("SecurityOpt", [labels, vec![json!("label=disable")]].concat());
+    }
+    // The defaults are those that docker's own program sends; of another client Docker keeps that it sent nothing.
+    for key in UNSET {
+        if host[key].is_null() {
+            config.set(key, Value::Null);
+        }
     }
     if host["NetworkMode"].as_str().unwrap_or_default().is_empty() {
         config.set("NetworkMode", "default");

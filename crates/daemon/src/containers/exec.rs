@@ -25,6 +25,9 @@ use crate::wire::hijack::{Framing, JoinEnd, hand_over, join};
 
 /// How long an exec is known after its end, as in dockerd.
 const KNOWN: Duration = Duration::from_secs(5 * 60);
+/// How often, and how many times, is looked for the terminal of a process that starts.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+const LOOKS_FOR_TERMINAL: u32 = 100;
 /// Exit code of a process that could not be started, as in dockerd 20.10.
 const EXIT_NOT_STARTED: i32 = 126;
 
@@ -337,12 +340,24 @@ impl Daemon {
 async fn resize(daemon: &Daemon, call: &Call, id: &str) -> Result<Answer, Failure> {
     let size = window_size(call)?;
     let known = daemon.execs.get(id)?;
-    let exec_id = id.to_owned();
-    daemon
-        .blocking(move |engine| {
-            let (_, container) = engine.running_container(&known.container)?;
+    if !known.wanted.tty {
+        return Ok(empty(StatusCode::OK));
+    }
+    let mut looks_left = LOOKS_FOR_TERMINAL;
+    loop {
+        let (exec_id, container) = (id.to_owned(), known.container.clone());
+        let resized = daemon.blocking(move |engine| {
+            let (_, container) = engine.running_container(&container)?;
             container.resize_exec(&exec_id, size).map_err(Failure::from)
-        })
-        .await?;
-    Ok(empty(StatusCode::OK))
+        });
+        match resized.await {
+            Ok(()) => return Ok(empty(StatusCode::OK)),
+            // Clients tell the size as soon as the connection is theirs; the process may be on its way.
+            Err(_) if looks_left > 0 && daemon.execs.get(id)?.ended.is_none() => {
+                looks_left -= 1;
+                tokio::time::sleep(LOOK_INTERVAL).await;
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
 }

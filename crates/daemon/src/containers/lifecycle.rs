@@ -176,11 +176,12 @@ pub(crate) async fn rename(daemon: &Daemon, call: &Call, name: String) -> Result
 pub(crate) async fn resize(daemon: &Daemon, call: &Call, name: String) -> Result<Answer, Failure> {
     let size = window_size(call)?;
     let record = daemon.container(&name).await?;
-    let id = record.id.clone();
+    let (id, has_terminal) = (record.id.clone(), record.config().tty);
     daemon
         .blocking(move |engine| {
             let (_, container) = engine.running_container(&id)?;
-            container.resize(size).map_err(Failure::from)
+            // Without a terminal there is nothing to do, which dockerd does not mind.
+            if has_terminal { container.resize(size).map_err(Failure::from) } else { Ok(()) }
         })
         .await?;
     let (height, width) = (size.rows.to_string(), size.columns.to_string());

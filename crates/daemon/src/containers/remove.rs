@@ -15,6 +15,9 @@ use crate::events::Kind;
 use crate::failure::Failure;
 use crate::request::Call;
 
+/// How often a removal by force is tried, if the container is started meanwhile.
+const REMOVAL_TRIES: u32 = 5;
+
 /// Removes a container.
 pub(crate) async fn remove(daemon: &Daemon, call: &Call, name: String) -> Result<Answer, Failure> {
     if call.query.is_on("link") {
@@ -22,8 +25,11 @@ pub(crate) async fn remove(daemon: &Daemon, call: &Call, name: String) -> Result
     }
     let how = RemoveContainer { force: call.query.is_on("force"), volumes: call.query.is_on("v") };
     let record = daemon.container(&name).await?;
-    if how.force && record.is_running() {
+    if how.force {
+        // Its restart policy must not start it between the end and the removal.
         daemon.lives.set_stopped(&record.id, true);
+    }
+    if how.force && record.is_running() {
         daemon.container_event(&record, "kill", &[("signal", "9")]);
     }
     daemon.remove_container(&record, how).await?;
@@ -35,7 +41,16 @@ impl Daemon {
         let mut turns = self.lives.listen(&record.id);
         self.watch_if_running(record).await;
         let id = record.id.clone();
-        self.blocking(move |engine| engine.remove_container(&id, how)).await?;
+        let mut tries_left = if how.force { REMOVAL_TRIES } else { 0 };
+        loop {
+            let id = id.clone();
+            match self.blocking(move |engine| engine.remove_container(&id, how)).await {
+                Ok(()) => break,
+                // It was just being started again.
+                Err(failure) if failure.status == StatusCode::CONFLICT && tries_left > 0 => tries_left -= 1,
+                Err(failure) => return Err(failure),
+            }
+        }
         if record.is_running() {
             // Its end is told before its removal.
             let ended = async {

@@ -124,7 +124,7 @@ fn bad_documents_are_refused() {
         ("{\"Image\":\"small:1\",\"Cmd\":7}", 400),
         ("{\"Image\":\"small:1\",\"Cmd\":[\"x\"],\"HostConfig\":7}", 400),
         ("{\"Image\":\"small:1\",\"Cmd\":[\"x\"],\"HostConfig\":{\"Memory\":\"much\"}}", 400),
-        ("{\"Image\":\"small:1\",\"Cmd\":[\"x\"],\"HostConfig\":{\"NetworkMode\":\"nosuch\"}}", 404),
+        ("{\"Image\":\"small:1\",\"Cmd\":[\"x\"],\"HostConfig\":{\"NetworkMode\":\"nosuch\"}}", 400),
         ("{\"Image\":\"small:1\",\"Cmd\":[\"x\"],\"StopSignal\":\"SIGNOSUCH\"}", 400),
     ] {
         let reply = create(&daemon, "", document);
