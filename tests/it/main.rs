@@ -6,6 +6,7 @@ mod build;
 mod concurrency;
 mod containers;
 mod crash;
+mod daemon;
 mod dockers_root;
 mod hostile;
 mod opened_by_docker;

@@ -1,0 +1,256 @@
+//! Recorded conversations of docker 28.2, docker-py and testcontainers with dockerd 20.10, sent again to `shale daemon`: each
+//! answer has the same status, the headers that clients read, and a body of the same shape, key by key.
+//!
+//! Each set of conversations was one session, so they are sent in order to one daemon. IDs of the recording are replaced by
+//! those that the daemon gave for the same things. Archives were not recorded; others of the same kind take their place.
+
+pub(super) mod archive;
+mod shape;
+pub(super) mod wire;
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use shale_tests::peer::{Access, DockerRegistry, ShaleDaemon};
+use shale_tests::scratch::Scratch;
+
+use shape::Shapes;
+use wire::{Answer, Head, Open};
+
+/// Conversations that end otherwise here, and why.
+const OTHERWISE: &[(&str, &str)] = &[
+    ("version-03-forced-low-api", "dockerd 20.10 serves down to 1.12; Shale, as dockerd 25, down to 1.24"),
+    ("network-02-create", "networks cannot be made yet, and the answer says so"),
+    ("network-04-rm", "networks cannot be made yet"),
+    ("tc-03-network", "networks cannot be made yet"),
+    ("py-24-volumes-networks", "networks cannot be made yet"),
+    ("py-03-images-list", "it asks for images that were there before the recording"),
+    ("rmi-04-force-by-id-delete", "it names an image that was made outside the recording"),
+    ("pull-11-platform", "dockerd 20.10 took the local image of another platform"),
+    ("pull-15-manifest-list", "the list was pushed outside the recording"),
+    ("login-08-pull-noauth", "a refusal is told as Docker Hub's is"),
+    ("run-14-platform-mismatch", "it asks Docker Hub"),
+    ("search-", "it asks Docker Hub, or a registry that has no search"),
+    ("py-17-search", "it asks Docker Hub, or a registry that has no search"),
+    ("events-02-since-until-json", "it asks for the moments of the recording"),
+    ("events-03-filter", "it asks for the moments of the recording"),
+    ("py-22-events", "it asks for the moments of the recording"),
+];
+
+/// What of a session lives on from one exchange to the next.
+struct Session {
+    daemon: ShaleDaemon,
+    scratch: Scratch,
+    /// IDs of the recording, and ours.
+    ids: BTreeMap<String, String>,
+    differences: Vec<String>,
+}
+
+impl Session {
+    fn start(name: &str) -> Session {
+        let scratch = Scratch::new(name);
+        let daemon = ShaleDaemon::start(&scratch.folder("s"));
+        Session { daemon, scratch, ids: BTreeMap::new(), differences: Vec::new() }
+    }
+
+    fn replay(&mut self, conversation: &Value) {
+        let name = conversation["name"].as_str().expect("each has a name").to_owned();
+        let reason = OTHERWISE.iter().find(|(prefix, _)| name.starts_with(prefix)).map(|(_, reason)| *reason);
+        let mut differences = Vec::new();
+        let mut open: Vec<(Open, Value, String)> = Vec::new();
+        let mut is_started = false;
+        for exchange in conversation["exchanges"].as_array().expect("a list") {
+            let request = self.translate(&exchange["request"]);
+            let recorded = &exchange["answer"];
+            let path = request["path"].as_str().expect("a path").to_owned();
+            let title = format!("{name}: {} {path}", request["method"].as_str().unwrap_or_default());
+            let body = self.body(&request, &exchange["request"], recorded);
+            let begun = match wire::send(self.daemon.socket(), &request, &body) {
+                Ok(begun) => begun,
+                Err(error) => {
+                    differences.push(format!("{title}: {error}"));
+                    continue;
+                }
+            };
+            if path.ends_with("/resize") {
+                // What was typed comes at once here, and the terminal may be gone.
+                continue;
+            }
+            differences.extend(check_head(&title, recorded, &begun.head));
+            // These end with something that comes later.
+            let awaits_start = path.ends_with("/wait") && !is_started;
+            let goes_on = path.ends_with("/attach") || awaits_start || is_endless(&request);
+            is_started |= path.starts_with("/v1.41/containers/") && path.ends_with("/start");
+            if goes_on {
+                open.push((begun, recorded.clone(), title));
+            } else {
+                self.finish(begun, recorded, &title, &mut differences);
+            }
+        }
+        for (begun, recorded, title) in open {
+            // A client that left took no body along.
+            let has_body = !recorded["body"].is_null() && !name.ends_with("-detached");
+            if has_body && !title.ends_with("/events") && !title.ends_with("/logs") {
+                self.finish(begun, &recorded, &title, &mut differences);
+            }
+        }
+        match reason {
+            None => self.differences.extend(differences),
+            // What is asked of the network outside may be answered either way.
+            Some(reason) if differences.is_empty() && !reason.starts_with("it asks") => {
+                // An exception that is none any more hides the next mistake.
+                self.differences.push(format!("{name} is as recorded, but it is said that {reason}"));
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn finish(&mut self, begun: Open, recorded: &Value, title: &str, differences: &mut Vec<String>) {
+        match begun.finish() {
+            Err(error) => differences.push(format!("{title}: {error}")),
+            Ok(answer) => {
+                let mut shapes = Shapes::new(title);
+                shapes.compare(recorded, &answer);
+                differences.extend(shapes.differences);
+                self.learn(&recorded["body"], &answer);
+            }
+        }
+    }
+
+    /// Notes which of our IDs stands for which of the recording.
+    fn learn(&mut self, recorded: &Value, answer: &Answer) {
+        let ours = match (&recorded["_json"], &recorded["_jsonlines"]) {
+            (Value::Null, Value::Null) => return,
+            (Value::Null, _) => Value::Array(answer.lines()),
+            _ => answer.json().unwrap_or(Value::Null),
+        };
+        let recorded = if recorded["_json"].is_null() { &recorded["_jsonlines"] } else { &recorded["_json"] };
+        shape::pair_ids(recorded, &ours, &mut self.ids);
+    }
+
+    fn translate(&self, request: &Value) -> Value {
+        let mut text = request.to_string();
+        for (recorded, ours) in &self.ids {
+            text = text.replace(recorded, ours);
+            text = text.replace(&recorded[..12], &ours[..12]);
+        }
+        serde_json::from_str(&text).expect("IDs have no quotes")
+    }
+
+    fn body(&self, request: &Value, recorded: &Value, answer: &Value) -> Vec<u8> {
+        let body = &request["body"];
+        let path = request["path"].as_str().unwrap_or_default();
+        if !body["_json"].is_null() {
+            return body["_json"].to_string().into_bytes();
+        }
+        if let Some(text) = body["_text"].as_str() {
+            return text.as_bytes().to_vec();
+        }
+        let Some(members) = body["_tar"].as_array() else { return Vec::new() };
+        match path.rsplit('/').next() {
+            Some("load") => {
+                let saved =
+                    json!({ "method": "GET", "path": "/images/get", "query": { "names": "busybox:latest" } });
+                let saved = wire::send(self.daemon.socket(), &saved, b"").and_then(Open::finish);
+                saved.expect("busybox can be saved").body
+            }
+            Some("create") => archive::busybox(&self.scratch),
+            Some("build") => archive::build_context(members, recorded, answer),
+            _ => archive::like(members),
+        }
+    }
+}
+
+fn is_endless(request: &Value) -> bool {
+    let path = request["path"].as_str().unwrap_or_default();
+    let query = &request["query"];
+    (path.ends_with("/events") && query["until"].is_null())
+        || (path.ends_with("/logs") && query["follow"] == "1")
+}
+
+fn check_head(title: &str, recorded: &Value, head: &Head) -> Vec<String> {
+    let mut differences = Vec::new();
+    if recorded["status"] != head.status {
+        let body = recorded["body"]["_json"]["message"].as_str().unwrap_or_default();
+        differences.push(format!(
+            "{title}: status {} was recorded ({body}), {} came",
+            recorded["status"], head.status
+        ));
+        return differences;
+    }
+    for (name, value) in recorded["headers"].as_object().into_iter().flatten() {
+        let ours = head.header(name);
+        let is_equal = match name.as_str() {
+            // Ours is newer, and describes another file.
+            "Api-Version" | "X-Docker-Container-Path-Stat" => ours.is_some(),
+            _ => ours == value.as_str(),
+        };
+        if !is_equal {
+            differences.push(format!("{title}: header {name} was {value}, {ours:?} came"));
+        }
+    }
+    differences
+}
+
+#[track_caller]
+fn replay(name: &str, conversations: &str, images: &[&str]) {
+    let mut session = Session::start(name);
+    let registry = DockerRegistry::start(&session.scratch.folder("r"), Access::Open);
+    let closed = DockerRegistry::start(&session.scratch.folder("p"), Access::Password);
+    // The registries of the recording stood at these ports; bob and his password are theirs.
+    let conversations = conversations.replace("localhost:5044", &registry.host());
+    let conversations = conversations.replace("localhost:5045", &closed.host());
+    // What was made outside the recording.
+    for image in images {
+        let image = image.replace("OPEN", &registry.host()).replace("CLOSED", &closed.host());
+        import(&session, &image);
+    }
+    let mut count = 0;
+    for line in conversations.lines() {
+        session.replay(&serde_json::from_str(line).expect("each line is one conversation"));
+        count += 1;
+    }
+    let differences = &session.differences;
+    assert!(
+        differences.is_empty(),
+        "{} differences in {count} conversations:\n{}",
+        differences.len(),
+        differences.join("\n")
+    );
+}
+
+/// Makes an image that was there before the recording began.
+fn import(session: &Session, name: &str) {
+    let query = json!({ "fromSrc": "-", "repo": name, "changes": ["CMD [\"sh\"]", "ENV A=b"] });
+    let request = json!({ "method": "POST", "path": "/images/create", "query": query });
+    let body = archive::busybox(&session.scratch);
+    let answer = wire::send(session.daemon.socket(), &request, &body).and_then(Open::finish);
+    assert_eq!(answer.expect("an import answers").head.status, 200, "{name}");
+}
+
+#[test]
+fn conversations_of_docker_28() {
+    let recorded = include_str!("../../../fixtures/engine-api/transcripts/cli28.2_dockerd20.10.jsonl");
+    let images = [
+        "OPEN/cli28.2_dockerd20.10/demotty:1",
+        "OPEN/cli28.2_dockerd20.10/demo:2",
+        "OPEN/cli28.2_dockerd20.10/big:1",
+        "OPEN/cli28.2_dockerd20.10/bigtwo:1",
+        "CLOSED/cli28.2_dockerd20.10/bb:1",
+        "CLOSED/cli28.2_dockerd20.10/bb:2",
+    ];
+    replay("cli", recorded, &images);
+}
+
+#[test]
+fn conversations_of_docker_py() {
+    let recorded = include_str!("../../../fixtures/engine-api/transcripts/docker-py7.2_dockerd20.10.jsonl");
+    replay("py", recorded, &["busybox:latest"]);
+}
+
+#[test]
+fn conversations_of_testcontainers() {
+    let recorded =
+        include_str!("../../../fixtures/engine-api/transcripts/testcontainers-py_dockerd20.10.jsonl");
+    replay("tc", recorded, &["busybox:latest"]);
+}

@@ -1,0 +1,109 @@
+//! The daemon is killed, and is asked by many at once: containers go on, the store stays sound, memory stays small.
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use shale_tests::peer::ShaleDaemon;
+use shale_tests::program::{Finished, require, resident_peak_kib, run};
+use shale_tests::scratch::Scratch;
+
+use super::replay::{archive, wire};
+
+fn docker(daemon: &ShaleDaemon, arguments: &[&str]) -> Command {
+    let mut command = Command::new(require("docker", "docker.io"));
+    command.arg("--host").arg(format!("unix://{}", daemon.socket().display())).args(arguments);
+    command.env_remove("DOCKER_HOST").env_remove("DOCKER_CONTEXT");
+    command
+}
+
+#[track_caller]
+fn output(daemon: &ShaleDaemon, arguments: &[&str]) -> Finished {
+    run(&mut docker(daemon, arguments))
+}
+
+fn import(daemon: &ShaleDaemon, scratch: &Scratch) {
+    let query = json!({ "fromSrc": "-", "repo": "busybox", "changes": "CMD [\"sh\"]" });
+    let request = json!({ "method": "POST", "path": "/images/create", "query": query });
+    let answer =
+        wire::send(daemon.socket(), &request, &archive::busybox(scratch)).and_then(wire::Open::finish);
+    assert_eq!(answer.expect("an import answers").head.status, 200);
+}
+
+#[track_caller]
+fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(60), "{what}: not within a minute");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn containers_go_on_when_the_daemon_is_killed_and_the_next_one_finds_them() {
+    let scratch = Scratch::new("kill9");
+    let mut daemon = ShaleDaemon::start(&scratch.folder("s"));
+    import(&daemon, &scratch);
+    output(&daemon, &["run", "-d", "--name", "rest", "busybox", "sleep", "1000"]).success();
+    let script = "echo begin; while [ ! -e /go ]; do sleep 0.1; done; echo end; exit 4";
+    let mut attached = docker(&daemon, &["run", "--name", "att", "busybox", "sh", "-c", script]);
+    let mut attached = attached.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("docker starts");
+    eventually("the attached container writes", || output(&daemon, &["logs", "att"]).stdout == "begin\n");
+
+    daemon.kill();
+    assert_ne!(attached.wait().expect("it is ours").code(), Some(0), "the client lost its daemon");
+    daemon.start_again();
+    let names = output(&daemon, &["ps", "--format", "{{.Names}}"]).success();
+    assert_eq!(names.split_whitespace().collect::<Vec<_>>(), ["att", "rest"]);
+    output(&daemon, &["exec", "att", "touch", "/go"]).success();
+    assert_eq!(output(&daemon, &["wait", "att"]).success(), "4\n");
+    assert_eq!(output(&daemon, &["logs", "att"]).success(), "begin\nend\n");
+    // The same containers are those of the command line.
+    let listed = daemon.shale.shale(&["ps", "-a", "--format", "{{.Names}} {{.State}}"]);
+    assert_eq!(listed, "att exited\nrest running\n");
+    output(&daemon, &["rm", "-f", "att", "rest"]).success();
+    daemon.shale.shale(&["fsck"]);
+}
+
+#[test]
+fn two_hundred_clients_at_once_leave_the_daemon_small_and_answering() {
+    let scratch = Scratch::new("many");
+    let daemon = ShaleDaemon::start(&scratch.folder("s"));
+    import(&daemon, &scratch);
+    let socket = daemon.socket();
+    // Streams that nobody reads, and requests that are never finished.
+    let mut idle = Vec::new();
+    for number in 0..100 {
+        let mut stream = UnixStream::connect(socket).expect("the daemon listens");
+        let request: &[u8] = match number % 2 {
+            0 => b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n",
+            _ => b"POST /images/load HTTP/1.1\r\nHost: x\r\nContent-Length: 999999\r\n\r\nhalf",
+        };
+        stream.write_all(request).expect("the daemon reads");
+        idle.push(stream);
+    }
+    std::thread::scope(|scope| {
+        for number in 0..100 {
+            scope.spawn(move || {
+                for path in
+                    ["/images/json", "/images/busybox/json", "/containers/json", "/info", "/system/df"]
+                {
+                    let request = json!({ "method": "GET", "path": path, "query": {} });
+                    let open = wire::send(socket, &request, b"").expect("a head comes");
+                    assert_eq!(open.head.status, 200, "{path}");
+                    // Every third goes away in the middle.
+                    if number % 3 > 0 {
+                        open.finish().expect("a body comes");
+                    }
+                }
+            });
+        }
+    });
+    drop(idle);
+    let peak_kib = resident_peak_kib(daemon.pid());
+    assert!(peak_kib < 150 << 10, "the daemon took {peak_kib} KiB");
+    output(&daemon, &["images"]).success();
+    daemon.shale.shale(&["fsck"]);
+}
