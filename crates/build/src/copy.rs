@@ -77,7 +77,7 @@ impl Builder<'_> {
         let failed = |fault| BuildError::Copy { keyword: request.keyword, fault };
         let root = match &origin {
             Origin::Context => None,
-            other => Some(self.from_origin(other)?),
+            other => Some(self.source_of(other)?),
         };
         let tree = match &root {
             Some(root) => root.tree(),

@@ -127,7 +127,7 @@ impl Builder<'_> {
         let not_found = || BuildError::Mount(format!("RUN --mount=type=bind: {source} not found"));
         let place = scratch.join(format!("bind-{number}"));
         if let Some(Origin::NamedContext(_)) = origin {
-            let from = self.from_origin(origin.expect("just matched"))?;
+            let from = self.source_of(origin.expect("just matched"))?;
             return self.bind_copy(from.tree().ok_or_else(not_found)?, source, target, &place, mount);
         }
         let root;
@@ -233,7 +233,7 @@ impl Builder<'_> {
         let source = mount.source.as_deref().unwrap_or("/");
         match origin {
             Some(origin) => {
-                let from = self.from_origin(origin)?;
+                let from = self.source_of(origin)?;
                 let tree = from.tree();
                 let tree = tree.ok_or_else(|| BuildError::Mount(format!("{source} not found")))?;
                 if self.copy_out(tree, source, &new)? != new {

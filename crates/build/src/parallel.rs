@@ -168,7 +168,7 @@ impl Builder<'_> {
         };
         std::thread::scope(|scope| {
             for _ in 1..needed.len().min(STAGES_AT_ONCE_MAX) {
-                scope.spawn(&work);
+                scope.spawn(work);
             }
             work();
         });

@@ -75,7 +75,7 @@ impl Builder<'_> {
                 Some(origin @ Origin::NamedContext(name))
                     if matches!(self.options.named_contexts.get(name), Some(NamedContext::Directory(_))) =>
                 {
-                    let from = self.from_origin(origin)?;
+                    let from = self.source_of(origin)?;
                     self.hash_of_path(from.tree(), source)?
                 }
                 Some(origin) => {

@@ -76,7 +76,7 @@ impl MountedRoot {
 
 impl Builder<'_> {
     /// Returns the files of what `--from` names.
-    pub(crate) fn from_origin(&mut self, origin: &Origin) -> Result<FromOrigin, BuildError> {
+    pub(crate) fn source_of(&mut self, origin: &Origin) -> Result<FromOrigin, BuildError> {
         if let Origin::NamedContext(name) = origin
             && let Some(NamedContext::Directory(path)) = self.options.named_contexts.get(name)
         {
