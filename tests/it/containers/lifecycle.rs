@@ -47,10 +47,10 @@ fn a_terminal_is_one_on_both_sides() {
         &["run", "--rm", "-t", "--network", "none", "busybox", "ls", "-C", "/data"],
         &["run", "--rm", "-it", "--network", "none", "busybox", "sh", "-c", "read line; echo got $line"],
     ] {
-        // What is typed before the program has made its terminal raw is echoed twice; that depends on the moment alone.
+        // What is typed is echoed when it comes, once or twice: that depends on the moment alone.
         let [docker, shale] = pair.commands(words).map(|command| {
             let (screen, code) = on_terminal(&command, b"words\n");
-            (screen.trim_start_matches("words\r\n").to_owned(), code)
+            (screen.replace("got words", "GOT").replace("words\r\n", ""), code)
         });
         assert_eq!(docker, shale, "{words:?}");
     }

@@ -59,7 +59,7 @@ fn dockerd_goes_on_with_what_shale_made() {
             "x\n"
         );
         docker.docker(&["rm", "gone"]);
-        docker.docker(&[
+        let ended = docker.run(&[
             "run",
             "--name",
             "docks",
@@ -70,6 +70,7 @@ fn dockerd_goes_on_with_what_shale_made() {
             "-c",
             "echo from docker; exit 3",
         ]);
+        assert_eq!((ended.code(), ended.stdout.as_str()), (3, "from docker\n"), "{}", ended.describe());
     }
     check_the_way_back(&shale);
 }
