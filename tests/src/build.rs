@@ -31,6 +31,7 @@ pub struct Case {
     pub flags: &'static [&'static str],
     /// Whether the digest of what is copied is not docker's: it hashes the host's names of owners, and sends the second
     /// name of a file as a link to whatever it met first in the whole context.
+    /// Or the step is one that dockerd itself does not find again: an emptied ENTRYPOINT comes back in what it stores.
     pub has_own_key: bool,
     /// Whether the message is the program's own: it says more than docker's, or nothing about docker's insides.
     pub has_own_words: bool,

@@ -68,7 +68,7 @@ pub const CASES: &[Case] = &[
     // CMD, ENTRYPOINT.
     case("CMD [\"echo\", \"hi\"]\nENTRYPOINT [\"/bin/sh\"]"),
     case("CMD echo $HOME x  y\nENTRYPOINT exec top -b"),
-    case("ENTRYPOINT [\"a\"]\nCMD []\nENTRYPOINT []"),
+    case("ENTRYPOINT [\"a\"]\nCMD []\nENTRYPOINT []").with_own_key(),
     case("CMD [\"a\", b]\nCMD ['c']"),
     case("FROM base:1 AS a\nCMD [\"x\"]\nFROM a\nENTRYPOINT [\"y\"]"),
     // EXPOSE, VOLUME, USER, WORKDIR, STOPSIGNAL.
