@@ -282,7 +282,9 @@ impl Pair {
         self.swap_docker("root-s");
         let missed = cases.iter().filter_map(|(number, case)| {
             let context = self.prepare(*number, *case);
-            let before = self.docker().docker(&["inspect", "--format", "{{.Id}}", &format!("case:{number}")]);
+            // A case that both refuse has left nothing to find.
+            let before = self.docker().run(&["inspect", "--format", "{{.Id}}", &format!("case:{number}")]);
+            let before = before.is_success().then_some(before.stdout)?;
             let built = self.docker_build(*case, &context, &format!("again:{number}"));
             let after =
                 self.docker().run(&["inspect", "--format", "{{.Id}}", &format!("again:{number}")]).stdout;
@@ -303,9 +305,13 @@ impl Pair {
         let root = self.scratch.path().join("root-d");
         unmount_below(&root);
         let shale = Shale::on_root(&self.scratch.folder("s2"), &root);
-        let missed = cases.iter().filter_map(|(number, case)| {
+        // An image upon nothing is trusted only where it was built here: 20.10 does not note that, and what was pulled
+        // would be taken for a step (CVE-2024-24557).
+        let trusted = cases.iter().filter(|(_, case)| !case.dockerfile.starts_with("FROM scratch"));
+        let missed = trusted.filter_map(|(number, case)| {
             let context = self.prepare(*number, *case);
-            let before = shale.shale(&["inspect", "--format", "{{.Id}}", &format!("case:{number}")]);
+            let before = shale.run(&["inspect", "--format", "{{.Id}}", &format!("case:{number}")]);
+            let before = before.is_success().then_some(before.stdout)?;
             let built = self.shale_build(&shale, *case, &context, &format!("again:{number}"));
             let after = shale.run(&["inspect", "--format", "{{.Id}}", &format!("again:{number}")]).stdout;
             (before != after).then(|| {
