@@ -22,7 +22,7 @@ const PATHS: [&str; 12] = [
     "/n/b",
     "/n/a/c",
     "/other",
-    "/etc/group",
+    "/usr/share",
     "/q",
 ];
 
@@ -45,7 +45,8 @@ impl Random {
         let (one, two) = (self.path(), self.path());
         let number = self.below(1000);
         match self.below(14) {
-            0 | 1 => format!("echo {number} > {one}"),
+            // A pipe has no reader and would hold the writer for ever.
+            0 | 1 => format!("test -p {one} || echo {number} > {one}"),
             2 => format!("mkdir -p {one}"),
             3 | 4 => format!("rm -rf {one}"),
             5 => format!("mv {one} {two}"),
@@ -55,7 +56,7 @@ impl Random {
             9 => format!("rm -rf {one}; ln -s {two} {one}"),
             10 => format!("rm -rf {one}; mkdir -p {one}; echo {number} > {one}/x"),
             11 => format!("rm -rf {one}; mkfifo {one}"),
-            12 => format!("rm -rf {one}; mknod {one} c 1 {}", number % 9),
+            12 => format!("rm -rf {one}; mknod {one} c 1 {}", [3, 5, 7][(number % 3) as usize]),
             _ => format!("cp -a {one} {two}"),
         }
     }

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 /// What proves a package to be there, and its name in Debian.
-const PACKAGES: [(&str, &str); 24] = [
+const PACKAGES: [(&str, &str); 26] = [
     ("dockerd", "docker.io"),
     ("docker-registry", "docker-registry"),
     ("skopeo", "skopeo"),
@@ -33,6 +33,8 @@ const PACKAGES: [(&str, &str); 24] = [
     ("openssl", "openssl"),
     ("jq", "jq"),
     ("python3", "python3"),
+    ("git", "git"),
+    ("script", "bsdutils"),
 ];
 
 /// Where root's programs stand; a PATH without the sbin directories must not lead to an installation.
