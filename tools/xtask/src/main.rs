@@ -5,6 +5,7 @@
 
 mod bench;
 mod peers;
+mod suite;
 mod tidy;
 mod verify;
 mod workspace;
