@@ -8,16 +8,49 @@ use toml::{Table, Value};
 
 use super::Complaint;
 
-/// Reads the manifest of every member and complains about each dependency that is not inherited.
+const DEPENDENCY_TABLES: [&str; 3] = ["dependencies", "dev-dependencies", "build-dependencies"];
+
+/// Reads the manifest of every member and complains about each dependency that is not inherited, and about each entry of
+/// the workspace's table that no member inherits.
 pub fn check(root: &Path) -> Result<Vec<Complaint>> {
     let mut complaints = Vec::new();
+    let mut members = Vec::new();
     for path in manifests(root)? {
-        let text = fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))?;
-        let manifest: Table = text.parse().with_context(|| format!("could not parse {}", path.display()))?;
+        let manifest = read(&path)?;
         let shown = path.strip_prefix(root).unwrap_or(&path).display().to_string();
         complaints.extend(check_manifest(&shown, &manifest));
+        members.push(manifest);
     }
+    complaints.extend(check_workspace(&read(&root.join("Cargo.toml"))?, &members));
     Ok(complaints)
+}
+
+fn read(path: &Path) -> Result<Table> {
+    let text = fs::read_to_string(path).with_context(|| format!("could not read {}", path.display()))?;
+    text.parse().with_context(|| format!("could not parse {}", path.display()))
+}
+
+fn check_workspace(workspace: &Table, members: &[Table]) -> Vec<Complaint> {
+    let entries =
+        workspace.get("workspace").and_then(|table| table.get("dependencies")).and_then(Value::as_table);
+    let inherits = |table: &Table, name: &str| {
+        DEPENDENCY_TABLES.iter().any(|kind| table.get(*kind).is_some_and(|table| table.get(name).is_some()))
+    };
+    let is_inherited = |name: &str| {
+        members.iter().any(|member| {
+            let targets = member.get("target").and_then(Value::as_table).into_iter().flatten();
+            inherits(member, name)
+                || targets.filter_map(|(_, table)| table.as_table()).any(|table| inherits(table, name))
+        })
+    };
+    entries
+        .into_iter()
+        .flatten()
+        .filter(|(name, _)| !is_inherited(name))
+        .map(|(name, _)| {
+            format!("Cargo.toml: nobody uses {name}, take it out of the workspace's dependencies")
+        })
+        .collect()
 }
 
 fn manifests(root: &Path) -> Result<Vec<PathBuf>> {
@@ -56,7 +89,7 @@ fn check_manifest(path: &str, manifest: &Table) -> Vec<Complaint> {
 
 fn check_tables(path: &str, table: &Table) -> Vec<Complaint> {
     let mut complaints = Vec::new();
-    for section in ["dependencies", "dev-dependencies", "build-dependencies"] {
+    for section in DEPENDENCY_TABLES {
         for (name, value) in table.get(section).and_then(Value::as_table).into_iter().flatten() {
             if !is_inherited(value) {
                 complaints
@@ -100,5 +133,19 @@ mod tests {
     fn features_in_a_member_are_reported() {
         let tail = "[dependencies]\nserde = { workspace = true, features = [\"derive\"] }\n";
         assert_eq!(complaints(tail), ["x/Cargo.toml: the features of serde stand in the root"]);
+    }
+
+    #[test]
+    fn an_entry_of_the_workspace_that_nobody_inherits_is_reported() {
+        let workspace: Table =
+            "[workspace.dependencies]\nserde = \"1\"\nlibc = \"1\"\nhex = \"1\"\n".parse().unwrap();
+        let members = [
+            "[dev-dependencies]\nserde.workspace = true\n".parse().unwrap(),
+            "[target.'cfg(unix)'.dependencies]\nlibc.workspace = true\n".parse().unwrap(),
+        ];
+        assert_eq!(
+            check_workspace(&workspace, &members),
+            ["Cargo.toml: nobody uses hex, take it out of the workspace's dependencies"]
+        );
     }
 }
