@@ -114,6 +114,11 @@ fn interleaved(
     for (name, costs) in costs {
         table.add(name, measure::median(costs));
     }
+    for peer in peers.iter().filter(|_| case.starts_with("push")) {
+        if let Some(bytes) = peer.pushed_bytes() {
+            table.note(format!("{}: {:.2} MB lie in the registry", peer.name(), bytes as f64 / 1e6));
+        }
+    }
     Ok(table)
 }
 

@@ -23,6 +23,8 @@ pub struct Peer {
     kind: Kind,
     directory: PathBuf,
     disk: Option<Disk>,
+    /// What lay in the registry after the last push.
+    pushed_bytes: Option<u64>,
 }
 
 enum Kind {
@@ -46,7 +48,7 @@ impl Peer {
             "skopeo" => Kind::Skopeo,
             other => bail!("there is no peer {other}"),
         };
-        Ok(Self { kind, directory: scratch.folder(name), disk: None })
+        Ok(Self { kind, directory: scratch.folder(name), disk: None, pushed_bytes: None })
     }
 
     /// What the tables call it.
@@ -57,6 +59,11 @@ impl Peer {
             Kind::Podman => "podman",
             Kind::Skopeo => "skopeo",
         }
+    }
+
+    /// Bytes of the registry's files after the peer's last push; everything that is not a blob is links of 71 bytes.
+    pub fn pushed_bytes(&self) -> Option<u64> {
+        self.pushed_bytes
     }
 
     /// Whether the peer can do what `case` asks: skopeo has no commands on a store.
@@ -90,6 +97,7 @@ impl Peer {
                 measure::settle();
                 let cost = self.cost(self.words(&push_words(self.name(), &copy)));
                 drop(target);
+                self.pushed_bytes = Some(stored_bytes(&folder)?);
                 fs::remove_dir_all(folder)?;
                 cost
             }
@@ -220,4 +228,15 @@ fn push_words<'a>(peer: &str, reference: &'a str) -> Vec<&'a str> {
         "podman" => vec!["push", "--tls-verify=false", reference],
         _ => vec!["push", reference],
     }
+}
+
+/// Bytes of all files below `directory`.
+fn stored_bytes(directory: &Path) -> Result<u64> {
+    let mut sum = 0;
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        sum += if metadata.is_dir() { stored_bytes(&entry.path())? } else { metadata.len() };
+    }
+    Ok(sum)
 }
