@@ -9,6 +9,7 @@ mod shape;
 pub(super) mod wire;
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use shale_tests::peer::{Access, DockerRegistry, ShaleDaemon};
@@ -66,6 +67,17 @@ impl Session {
             let path = request["path"].as_str().expect("a path").to_owned();
             let title = format!("{name}: {} {path}", request["method"].as_str().unwrap_or_default());
             let body = self.body(&request, &exchange["request"], recorded);
+            if request["method"] == "DELETE" {
+                // The client had seen the output when it removed the container.
+                let (attached, others) = open.into_iter().partition(|(_, recorded, _)| has_frames(recorded));
+                open = others;
+                for (begun, recorded, title) in attached {
+                    self.finish(begun, &recorded, &title, &mut differences);
+                }
+            }
+            if path.ends_with("/logs") && has_frames(recorded) && !is_endless(&request) {
+                self.wait_for_output(&request);
+            }
             let begun = match wire::send(self.daemon.socket(), &request, &body) {
                 Ok(begun) => begun,
                 Err(error) => {
@@ -118,6 +130,18 @@ impl Session {
         }
     }
 
+    /// Asks for logs until there are some: on a busy machine a container takes its time to its first word.
+    fn wait_for_output(&self, request: &Value) {
+        let start = Instant::now();
+        let is_empty = || {
+            let answer = wire::send(self.daemon.socket(), request, b"").and_then(Open::finish);
+            answer.is_ok_and(|answer| answer.head.status == 200 && answer.body.is_empty())
+        };
+        while is_empty() && start.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Notes which of our IDs stands for which of the recording.
     fn learn(&mut self, recorded: &Value, answer: &Answer) {
         let ours = match (&recorded["_json"], &recorded["_jsonlines"]) {
@@ -160,6 +184,10 @@ impl Session {
             _ => archive::like(members),
         }
     }
+}
+
+fn has_frames(answer: &Value) -> bool {
+    answer["body"]["_frames"].as_array().is_some_and(|frames| !frames.is_empty())
 }
 
 fn is_endless(request: &Value) -> bool {
