@@ -112,10 +112,18 @@ fn summary(report: &CheckReport) -> String {
     let (damage, warnings, leftovers) =
         (count(Severity::Damage), count(Severity::Warning), count(Severity::Leftover));
     let checked =
-        format!("{} images, {} layers, {}", report.images, report.layers, human_size(report.content_bytes));
+        [counted(report.images, "image"), counted(report.layers, "layer"), human_size(report.content_bytes)]
+            .join(", ");
     match (damage, warnings) {
         (0, 0) if leftovers == 0 => format!("The store is sound: {checked} checked."),
-        (0, 0) => format!("The store is sound: {checked} checked; {leftovers} leftovers, see shale gc."),
+        (0, 0) => format!(
+            "The store is sound: {checked} checked; {}, see shale gc.",
+            counted(leftovers, "leftover")
+        ),
         _ => format!("Damage: {damage}, warnings: {warnings}, leftovers: {leftovers}; {checked} checked."),
     }
+}
+
+fn counted(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
