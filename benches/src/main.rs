@@ -3,6 +3,7 @@
 //! Everything comes from a local docker-registry with a warm page cache, so that neither network nor disk reading is
 //! measured. Not part of the tests: figures mean something on a quiet machine only.
 
+mod builds;
 mod containers;
 mod floor;
 mod input;
@@ -22,10 +23,11 @@ use crate::report::Table;
 
 const USAGE: &str = "\
 Usage:  cargo xtask bench [--rounds N] [--cases LIST] [--peers LIST]
+        cargo xtask bench build [--rounds N]
 
 Options:
   --rounds N     How often each measurement is made; the median counts (default 5)
-  --cases LIST   Of a,b,c,d,durable,push-a,push-b,save,load,look,floor,run (default all)
+  --cases LIST   Of a,b,c,d,durable,push-a,push-b,save,load,look,floor,run,build (default all)
                    a  pull of Debian with Python-like content, one layer of 300 MB in 15,000 files
                    b  the same content in 8 layers
                    c  pull of one layer of 1 GB in 10 files
@@ -33,12 +35,14 @@ Options:
                    durable  a, and a when nothing is synced: the price of surviving a power cut
                    look  images with 200 images, inspect
                    run  a container of busybox that runs `true`, made, run and removed
+                   build  a context of 10,000 files and 200 MB, cached and new; ten RUN true; two stages of 3 s.
+                      Beside docker and buildah, and BuildKit if SHALE_BENCH_BUILDKIT says where buildkitd is
                    floor  inflate, two SHA-256, CRC-64 and one write of the blobs of a and c
   --peers LIST   Of shale,docker,podman,skopeo (default all)
 ";
 
-const CASES: [&str; 12] =
-    ["a", "b", "c", "d", "durable", "push-a", "push-b", "save", "load", "look", "floor", "run"];
+const CASES: [&str; 13] =
+    ["a", "b", "c", "d", "durable", "push-a", "push-b", "save", "load", "look", "floor", "run", "build"];
 
 /// What the command line asks for.
 struct Wanted {
@@ -52,8 +56,12 @@ fn main() -> Result<()> {
         print!("{USAGE}");
         return Ok(());
     };
-    let storage = input::storage()?;
     let scratch = Scratch::new("bench");
+    if wanted.cases == ["build"] {
+        // Needs none of the images, which take minutes to make.
+        return print_builds(&scratch, wanted.rounds);
+    }
+    let storage = input::storage()?;
     let registry = DockerRegistry::on_storage(&scratch.folder("r"), &storage, Access::ReadOnly);
     let mut peers = Vec::new();
     for name in &wanted.peers {
@@ -64,11 +72,20 @@ fn main() -> Result<()> {
             "floor" => floor::measure(&storage, &scratch, wanted.rounds)?,
             "durable" => durability(&mut peers, &registry, wanted.rounds)?,
             "run" => containers::measure(&scratch, wanted.rounds)?,
+            "build" => {
+                print_builds(&scratch, wanted.rounds)?;
+                continue;
+            }
             "look" => look(&mut peers, &scratch, wanted.rounds)?,
             case => interleaved(case, &mut peers, &scratch, &registry, wanted.rounds)?,
         };
         println!("{table}");
     }
+    Ok(())
+}
+
+fn print_builds(scratch: &Scratch, rounds: usize) -> Result<()> {
+    builds::measure(scratch, rounds)?.iter().for_each(|table| println!("{table}"));
     Ok(())
 }
 
@@ -82,6 +99,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Wanted>> 
             "--rounds" => wanted.rounds = value().parse()?,
             "--cases" => wanted.cases = list(&value()),
             "--peers" => wanted.peers = list(&value()),
+            "build" => wanted.cases = list("build"),
             "--help" | "-h" => return Ok(None),
             other => bail!("unknown option: {other}\n\n{USAGE}"),
         }

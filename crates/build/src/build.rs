@@ -20,6 +20,7 @@ use crate::options::{BuildOptions, NamedContext};
 use crate::parallel::Cancel;
 use crate::ports::{Images, Output};
 use crate::stage::StageState;
+use crate::tree::KnownFiles;
 
 /// What a build made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +71,7 @@ pub(crate) struct Builder<'a> {
     pub plan: Plan,
     pub cache: Arc<Mutex<Cache>>,
     pub claims: Arc<Claims>,
+    pub known: Arc<KnownFiles>,
     /// The step that this stage does right now.
     pub claim: Option<Claim>,
     pub whiteouts: Whiteouts,
@@ -126,6 +128,7 @@ pub fn build(
         plan,
         cache: Arc::default(),
         claims: Arc::default(),
+        known: Arc::new(KnownFiles::below(store.root().join("shale/build-files"))),
         claim: None,
         whiteouts: whiteouts_of_process(),
         published: Vec::new(),
@@ -152,7 +155,9 @@ pub fn build(
     for argument in &dockerfile.arguments {
         builder.announce(&argument.text);
     }
-    builder.run_stages()
+    let built = builder.run_stages();
+    builder.known.save();
+    built
 }
 
 impl Builder<'_> {
@@ -193,6 +198,7 @@ impl Builder<'_> {
             plan: self.plan.clone(),
             cache: Arc::clone(&self.cache),
             claims: Arc::clone(&self.claims),
+            known: Arc::clone(&self.known),
             claim: None,
             whiteouts: self.whiteouts,
             published: Vec::new(),

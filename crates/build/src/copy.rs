@@ -1,5 +1,6 @@
 //! COPY and ADD: sources are found and hashed where they lie; only a step that is not cached copies them.
 
+mod directory;
 pub(crate) mod place;
 pub(crate) mod source;
 
@@ -33,6 +34,14 @@ struct Request<'a> {
     unpacks: bool,
     /// Files keep their owners: those of other stages and images.
     keeps_owners: bool,
+}
+
+/// Where a step's files go.
+struct Place<'a> {
+    /// The image's tree.
+    root: &'a std::path::Path,
+    /// The directory that takes what is changed in it.
+    upper: &'a std::path::Path,
 }
 
 impl Builder<'_> {
@@ -118,7 +127,7 @@ impl Builder<'_> {
         {
             return Err(failed(CopyFault::DestinationNotDirectory(request.keyword)));
         }
-        let hash = source::hash(tree, &sources, self.dialect).map_err(failed)?;
+        let hash = source::hash(tree, &sources, self.dialect, &self.known).map_err(failed)?;
         let chown = request.chown.map(|chown| format!("--chown={chown}")).unwrap_or_default();
         let chmod = request.chmod.map(|chmod| format!("--chmod={chmod} ")).unwrap_or_default();
         let parents = if request.parents { "--parents " } else { "" };
@@ -133,7 +142,8 @@ impl Builder<'_> {
         let layer = self.store.begin_layer()?;
         let below = stage.top().filter(|_| !request.link);
         let mounted = self.store.mount_layer(&layer, None, below)?;
-        let copied = self.copy_into(stage, &request, tree, &sources, mounted.path());
+        let place = Place { root: mounted.path(), upper: &layer.diff_path() };
+        let copied = self.copy_into(stage, &request, tree, &sources, place);
         mounted.unmount()?;
         copied?;
         let layer = self.publish(stage, layer)?;
@@ -146,11 +156,15 @@ impl Builder<'_> {
         request: &Request<'_>,
         tree: Option<&crate::tree::Tree>,
         sources: &[Source],
-        root: &std::path::Path,
+        place: Place<'_>,
     ) -> Result<(), BuildError> {
         let failed = |fault| BuildError::Copy { keyword: request.keyword, fault };
         let disk = |name: &str, source| failed(fault("open", name, source));
-        let root = Destination::open(root).map_err(|source| disk("/", source))?;
+        let mut root = Destination::open(place.root).map_err(|source| disk("/", source))?;
+        if sources.len() == 1 {
+            // Nothing of this step is looked up through the mount after its only source was copied.
+            root.write_new_directories_to(place.upper).map_err(|source| disk("/", source))?;
+        }
         let chown =
             request.chown.map(|chown| owner::resolve(root.descriptor(), chown, self.dialect)).transpose()?;
         let mode = request.chmod.map(ModeChange::parse).transpose().map_err(failed)?;

@@ -4,6 +4,7 @@
 //! without links, so nothing outside is ever opened, even while somebody renames parts of the tree.
 
 mod hash;
+mod known;
 mod list;
 mod pattern;
 
@@ -19,6 +20,7 @@ use rustix::io::Errno;
 use shale_dockerfile::IgnoreFile;
 
 pub(crate) use hash::{hash_entry, hash_list};
+pub(crate) use known::KnownFiles;
 pub(crate) use list::{Entry, join};
 pub(crate) use pattern::{Malformed, has_wildcards, matches};
 

@@ -2,14 +2,13 @@
 //!
 //! Promise: paths are followed inside the root, and every call then names one file in one open directory.
 
-use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps, chownat, fchmod, fchown, fgetxattr,
-    fsetxattr, futimens, linkat, makedev, mkdirat, mknodat, openat, statat, symlinkat, unlinkat, utimensat,
+    fsetxattr, futimens, makedev, mkdirat, mknodat, openat, statat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 use shale_dockerfile::Dialect;
@@ -27,12 +26,28 @@ pub(crate) fn fault(action: &'static str, name: &str, source: io::Error) -> Copy
 #[derive(Debug)]
 pub(crate) struct Destination {
     root: OwnedFd,
+    /// Where the root's changes go, for what is written below directories that are new.
+    upper: Option<OwnedFd>,
 }
 
 impl Destination {
     pub fn open(path: &Path) -> io::Result<Destination> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Destination { root: openat(rustix::fs::CWD, path, flags, Mode::empty())? })
+        Ok(Destination { root: openat(rustix::fs::CWD, path, flags, Mode::empty())?, upper: None })
+    }
+
+    /// Lets what goes below a directory that was just made be written to `upper`, the directory behind the mount: the
+    /// overlay costs as much as the file system below it, and has nothing to merge there. Nobody may look at those files
+    /// through the mount afterwards.
+    pub fn write_new_directories_to(&mut self, upper: &Path) -> io::Result<()> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        self.upper = Some(openat(rustix::fs::CWD, upper, flags, Mode::empty())?);
+        Ok(())
+    }
+
+    /// Returns what is written to below a directory that was there, or was just made.
+    pub(super) fn below(&self, is_new: bool) -> BorrowedFd<'_> {
+        self.upper.as_ref().filter(|_| is_new).map_or(self.descriptor(), |upper| upper.as_fd())
     }
 
     pub fn descriptor(&self) -> BorrowedFd<'_> {
@@ -45,9 +60,7 @@ impl Destination {
 
     /// Opens the directory that holds `path`, which has no links in it, and returns the last name.
     pub fn parent_of<'p>(&self, path: &'p [u8]) -> io::Result<(OwnedFd, &'p [u8])> {
-        let slash = path.iter().rposition(|byte| *byte == b'/');
-        let (parent, name) = slash.map_or((&b""[..], path), |slash| (&path[..slash], &path[slash + 1..]));
-        Ok((open_plain(self.descriptor(), parent, OFlags::PATH | OFlags::DIRECTORY)?, name))
+        open_parent(self.descriptor(), path)
     }
 
     /// Makes the directories of `path` that are missing, 0755 and `owner`'s; returns the last one, and whether any was.
@@ -75,6 +88,13 @@ impl Destination {
     }
 }
 
+/// Opens the directory below `root` that holds `path`, which has no links in it, and returns the last name.
+pub(super) fn open_parent<'p>(root: BorrowedFd<'_>, path: &'p [u8]) -> io::Result<(OwnedFd, &'p [u8])> {
+    let slash = path.iter().rposition(|byte| *byte == b'/');
+    let (parent, name) = slash.map_or((&b""[..], path), |slash| (&path[..slash], &path[slash + 1..]));
+    Ok((open_plain(root, parent, OFlags::PATH | OFlags::DIRECTORY)?, name))
+}
+
 fn set_owner(file: impl AsFd, owner: Owner) -> io::Result<()> {
     Ok(fchown(file, Some(rustix::fs::Uid::from_raw(owner.uid)), Some(rustix::fs::Gid::from_raw(owner.gid)))?)
 }
@@ -90,11 +110,11 @@ pub(crate) struct Placer {
 }
 
 impl Placer {
-    fn owner_of(&self, stat: &Stat) -> Owner {
+    pub(super) fn owner_of(&self, stat: &Stat) -> Owner {
         self.owner.unwrap_or(Owner { uid: stat.st_uid, gid: stat.st_gid })
     }
 
-    fn mode_of(&self, stat: &Stat) -> Mode {
+    pub(super) fn mode_of(&self, stat: &Stat) -> Mode {
         let mode = stat.st_mode & 0o7777;
         let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         Mode::from_raw_mode(self.mode.as_ref().map_or(mode, |change| change.apply(mode, is_directory)))
@@ -129,7 +149,7 @@ impl Placer {
         let failed = |source| fault("copy", &shown, source);
         let (parent, name) = self.parent(root, path).map_err(failed)?;
         let entry = Entry::new(found.path.clone(), found.stat);
-        self.place(tree, &entry, &parent, name).map_err(failed)
+        self.place(tree, &entry, &parent, name).map(drop).map_err(failed)
     }
 
     fn parent<'p>(&self, root: &Destination, path: &'p [u8]) -> io::Result<(OwnedFd, &'p [u8])> {
@@ -142,81 +162,7 @@ impl Placer {
         Ok((parent, name))
     }
 
-    /// Copies what is in a directory into the directory `path`, which is made if it is missing.
-    pub fn copy_directory(
-        &self,
-        tree: &Tree,
-        found: &Found,
-        entries: &[Entry],
-        root: &Destination,
-        path: &[u8],
-    ) -> Result<(), CopyFault> {
-        let shown = format!("/{}", String::from_utf8_lossy(path));
-        let failed = |source: io::Error| match source.raw_os_error().map(Errno::from_raw_os_error) {
-            Some(Errno::NOTDIR) => CopyFault::NotDirectory(shown.clone()),
-            _ => fault("copy", &shown, source),
-        };
-        let keeps_own = self.dialect.copies_owner_of_source_directory();
-        let owner = if keeps_own { self.owner_of(&found.stat) } else { self.owner.unwrap_or_default() };
-        let (top, is_new) = root.make_directories(path, owner).map_err(failed)?;
-        if is_new && keeps_own {
-            fchmod(&top, self.mode_of(&found.stat)).map_err(|errno| failed(errno.into()))?;
-        }
-        let prefix = if found.path.is_empty() { 0 } else { found.path.len() + 1 };
-        // Directories open on the way down, and the times to set on the way back.
-        let mut open: Vec<(OwnedFd, usize, Option<Stat>)> = vec![(top, 0, None)];
-        let mut links: HashMap<(u64, u64), Vec<u8>> = HashMap::new();
-        for entry in entries {
-            let relative = &entry.path[prefix..];
-            let depth = relative.iter().filter(|byte| **byte == b'/').count();
-            while open.len() > depth + 1 {
-                close_directory(open.pop().expect("longer than one")).map_err(failed)?;
-            }
-            let name = relative.rsplit(|byte| *byte == b'/').next().unwrap_or(relative);
-            let parent = &open.last().expect("the top stays").0;
-            let at = |source: io::Error| fault("copy", &String::from_utf8_lossy(&entry.path), source);
-            if entry.kind() == FileType::Directory {
-                if entry.is_implied && self.dialect.makes_ignored_directories_anew() {
-                    let mut implied = entry.stat;
-                    (implied.st_mode, implied.st_uid, implied.st_gid) = (0o040_755, 0, 0);
-                    open.push((self.place_directory(parent, name, &implied, &shown)?, depth + 1, None));
-                    continue;
-                }
-                let directory = self.place_directory(parent, name, &entry.stat, &shown)?;
-                open.push((directory, depth + 1, Some(entry.stat)));
-                continue;
-            }
-            let inode = (entry.stat.st_dev, entry.stat.st_ino);
-            if entry.stat.st_nlink > 1 && entry.kind() == FileType::RegularFile {
-                if let Some(first) = links.get(&inode) {
-                    self.link(root, first, parent, name).map_err(at)?;
-                    continue;
-                }
-                links.insert(inode, crate::tree::join(path, relative));
-            }
-            self.place(tree, entry, parent, name).map_err(at)?;
-        }
-        while open.len() > 1 {
-            close_directory(open.pop().expect("longer than one")).map_err(failed)?;
-        }
-        if is_new && self.dialect.copies_time_of_source_directory() {
-            set_times(&open[0].0, &found.stat).map_err(failed)?;
-        }
-        Ok(())
-    }
-
-    fn link(&self, root: &Destination, first: &[u8], parent: &OwnedFd, name: &[u8]) -> io::Result<()> {
-        let (first_parent, first_name) = root.parent_of(first)?;
-        for _ in 0..2 {
-            match linkat(&first_parent, first_name, parent, name, AtFlags::empty()) {
-                Err(Errno::EXIST) => remove(parent, name)?,
-                linked => return Ok(linked?),
-            }
-        }
-        Err(Errno::EXIST.into())
-    }
-
-    fn place_directory(
+    pub(super) fn place_directory(
         &self,
         parent: &OwnedFd,
         name: &[u8],
@@ -246,19 +192,27 @@ impl Placer {
         Ok(directory)
     }
 
-    fn place(&self, tree: &Tree, entry: &Entry, parent: &OwnedFd, name: &[u8]) -> io::Result<()> {
+    /// Makes one file, link, device or pipe; returns the file, open for writing.
+    pub(super) fn place(
+        &self,
+        tree: &Tree,
+        entry: &Entry,
+        parent: &OwnedFd,
+        name: &[u8],
+    ) -> io::Result<Option<OwnedFd>> {
         let owner = self.owner_of(&entry.stat);
         match entry.kind() {
             FileType::RegularFile => {
                 let from = tree.open_file(&entry.path)?;
                 let file = self.create(parent, name)?;
                 copy_content(&from, &file)?;
-                self.finish(&from, &file, entry, owner)
+                self.finish(&from, &file, entry, owner)?;
+                return Ok(Some(file));
             }
             FileType::Symlink => {
                 let target = tree.read_link(&entry.path)?;
                 retry(parent, name, || symlinkat(target.as_slice(), parent, name))?;
-                finish_special(parent, name, entry, owner)
+                finish_special(parent, name, entry, owner)?;
             }
             FileType::Fifo | FileType::CharacterDevice | FileType::BlockDevice => {
                 let (major, minor) =
@@ -266,10 +220,11 @@ impl Placer {
                 let mode = self.mode_of(&entry.stat);
                 retry(parent, name, || mknodat(parent, name, entry.kind(), mode, makedev(major, minor)))?;
                 finish_special(parent, name, entry, owner)?;
-                Ok(rustix::fs::chmodat(parent, name, mode, AtFlags::empty())?)
+                rustix::fs::chmodat(parent, name, mode, AtFlags::empty())?;
             }
-            _ => Ok(()),
+            _ => {}
         }
+        Ok(None)
     }
 
     fn finish(&self, from: &OwnedFd, file: &OwnedFd, entry: &Entry, owner: Owner) -> io::Result<()> {
@@ -298,10 +253,6 @@ impl Placer {
     }
 }
 
-fn close_directory((directory, _, stat): (OwnedFd, usize, Option<Stat>)) -> io::Result<()> {
-    stat.map_or(Ok(()), |stat| set_times(&directory, &stat))
-}
-
 fn finish_special(parent: &OwnedFd, name: &[u8], entry: &Entry, owner: Owner) -> io::Result<()> {
     let (uid, gid) = (rustix::fs::Uid::from_raw(owner.uid), rustix::fs::Gid::from_raw(owner.gid));
     chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
@@ -319,7 +270,7 @@ fn retry<T>(parent: &OwnedFd, name: &[u8], mut make: impl FnMut() -> Result<T, E
     }
 }
 
-fn remove(parent: &OwnedFd, name: &[u8]) -> io::Result<()> {
+pub(super) fn remove(parent: &OwnedFd, name: &[u8]) -> io::Result<()> {
     match unlinkat(parent, name, AtFlags::empty()) {
         Ok(()) => Ok(()),
         Err(Errno::ISDIR) => shale_rootfs::remove_tree(parent, name),
@@ -333,7 +284,7 @@ fn times(stat: &Stat) -> Timestamps {
     Timestamps { last_access: time, last_modification: time }
 }
 
-fn set_times(file: impl AsFd, stat: &Stat) -> io::Result<()> {
+pub(super) fn set_times(file: impl AsFd, stat: &Stat) -> io::Result<()> {
     Ok(futimens(file, &times(stat))?)
 }
 

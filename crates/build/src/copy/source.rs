@@ -13,7 +13,7 @@ use crate::build::Builder;
 use crate::context::Context;
 use crate::error::{BuildError, CopyFault};
 use crate::options::NamedContext;
-use crate::tree::{Entry, Found, Malformed, Tree, has_wildcards, hash_entry, hash_list, matches};
+use crate::tree::{Entry, Found, KnownFiles, Malformed, Tree, has_wildcards, hash_entry, hash_list, matches};
 
 /// Files that one wildcard may match.
 const MATCHES_MAX: usize = 1_000_000;
@@ -118,7 +118,7 @@ impl Builder<'_> {
         let Some(tree) = tree else { return Ok(String::new()) };
         let sources = find(Some(tree), &[path.to_owned()], &[], false, self.dialect);
         let sources = sources.map_err(|fault| BuildError::Copy { keyword: "RUN --mount", fault })?;
-        hash(Some(tree), &sources, self.dialect)
+        hash(Some(tree), &sources, self.dialect, &self.known)
             .map_err(|fault| BuildError::Copy { keyword: "RUN --mount", fault })
     }
 }
@@ -285,7 +285,12 @@ fn distance(one: &str, other: &str) -> usize {
 ///
 /// The classic builder hashes a link under the name that it leads to, so two links to one file have one key although
 /// they make two names; in its dialect alone that is kept.
-pub(crate) fn hash(tree: Option<&Tree>, sources: &[Source], dialect: Dialect) -> Result<String, CopyFault> {
+pub(crate) fn hash(
+    tree: Option<&Tree>,
+    sources: &[Source],
+    dialect: Dialect,
+    known: &KnownFiles,
+) -> Result<String, CopyFault> {
     let mut hashes = Vec::with_capacity(sources.len());
     for source in sources {
         let failed = |error| fault("hash", &source.name, error);
@@ -294,7 +299,7 @@ pub(crate) fn hash(tree: Option<&Tree>, sources: &[Source], dialect: Dialect) ->
             (SourceContent::Inline(content), _) => format!("file:{}", inline_hash(&source.name, content)),
             (SourceContent::File(found), Some(tree)) => {
                 let entry = Entry::new(found.path.clone(), found.stat);
-                let hash = hash_entry(tree, &entry).map_err(failed)?;
+                let hash = hash_entry(tree, &entry, known).map_err(failed)?;
                 let is_renamed =
                     found.path.rsplit(|byte| *byte == b'/').next() != Some(source.name.as_bytes());
                 if is_renamed && dialect != Dialect::Classic {
@@ -304,7 +309,7 @@ pub(crate) fn hash(tree: Option<&Tree>, sources: &[Source], dialect: Dialect) ->
                 }
             }
             (SourceContent::Directory { found, entries }, Some(tree)) => {
-                let mut all = hash_list(tree, entries).map_err(failed)?;
+                let mut all = hash_list(tree, entries, known).map_err(failed)?;
                 if dialect.makes_ignored_directories_anew() {
                     // Docker knows no digest of what was not sent, and takes the name.
                     for (hash, entry) in all.iter_mut().zip(entries).filter(|(_, entry)| entry.is_implied) {
@@ -313,7 +318,7 @@ pub(crate) fn hash(tree: Option<&Tree>, sources: &[Source], dialect: Dialect) ->
                 }
                 if !found.path.is_empty() {
                     let own = Entry::new(found.path.clone(), found.stat);
-                    all.push(hash_entry(tree, &own).map_err(failed)?);
+                    all.push(hash_entry(tree, &own, known).map_err(failed)?);
                 }
                 all.sort_unstable();
                 format!("dir:{}", joined_hash(&all))

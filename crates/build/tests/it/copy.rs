@@ -160,3 +160,27 @@ fn named_contexts_stand_for_directories_and_images() {
     assert!(outcome.text.contains("\nother\nf\n"), "{}", outcome.text);
     assert_eq!(machine.shell(&image, "ls /x; wc -l < /p"), "f\n3\n");
 }
+
+#[test]
+fn many_files_are_copied_as_one_would_be_into_new_and_into_old_directories() {
+    let Some(machine) = machine() else { return };
+    for number in 0..300 {
+        machine.file(&format!("many/{}/f{number}", number % 3), &format!("{number}\n"));
+    }
+    std::fs::hard_link(machine.context().join("many/0/f3"), machine.context().join("many/2/linked")).unwrap();
+    let old = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+    std::fs::File::open(machine.context().join("many/1")).unwrap().set_modified(old).unwrap();
+    // 300 numbers, 1 more name of a file; `find` counts the top, three directories and 301 names.
+    let look = "cd /t/x && find . | wc -l && cat 0/f* 1/f* 2/f* | wc -l && cat 1/f298 2/linked && stat -c '%h %Y' 2/linked 1";
+    let expected = ["305", "300", "298", "3"];
+    for steps in
+        ["COPY many /t/x", "RUN mkdir -p /t/x/1\nCOPY many /t/x/", "COPY a.txt many /t/x/\nRUN rm /t/x/a.txt"]
+    {
+        let image = machine.build(&format!("FROM base\n{steps}\n"), Dialect::Shale).image();
+        let seen = machine.shell(&image, look);
+        let lines: Vec<&str> = seen.lines().collect();
+        assert_eq!(lines[..4], expected, "{steps}");
+        assert!(lines[4].starts_with("2 "), "a hard link stays one: {steps}: {seen}");
+        assert!(lines[5].ends_with(" 1000000000"), "a directory keeps its time: {steps}: {seen}");
+    }
+}

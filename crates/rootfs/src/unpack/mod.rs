@@ -22,7 +22,7 @@ use crate::tar_split::{Checksum, SplitWriter};
 pub use limits::Limits;
 use place::{Placed, Placer};
 use seen::SeenNames;
-pub use write_back::WriteBack;
+pub use write_back::{WriteBack, WriteBackQueue};
 
 /// Content of an entry that has no file to keep it goes into tar-split; more than this is refused.
 const EMBEDDED_BYTES_MAX: u64 = 1 << 20;
@@ -233,7 +233,7 @@ pub fn unpack(
         reader: Reader::new(input),
         split: SplitWriter::new(tar_split),
         placer: Placer::new(root, options)?,
-        writer: write_back::Writer::new(options.write_back),
+        writer: write_back::WriteBackQueue::new(options.write_back),
         seen: SeenNames::default(),
         cleaned: Vec::new(),
         expanded_bytes: 0,
@@ -254,7 +254,7 @@ struct Layer<'a> {
     reader: Reader<HashedInput<'a>>,
     split: SplitWriter<'a>,
     placer: Placer<'a>,
-    writer: write_back::Writer,
+    writer: write_back::WriteBackQueue,
     seen: SeenNames,
     cleaned: Vec<u8>,
     expanded_bytes: u64,

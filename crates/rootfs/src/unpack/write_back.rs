@@ -24,21 +24,23 @@ pub enum WriteBack {
     Early,
 }
 
-/// The files of one layer on their way to the disk.
-pub(super) struct Writer {
+/// Files on their way to the disk; dropping it waits until the kernel was asked to write all of them.
+#[derive(Debug)]
+pub struct WriteBackQueue {
     when: WriteBack,
     written_bytes: u64,
     thread: Option<(SyncSender<OwnedFd>, JoinHandle<()>)>,
 }
 
-impl Writer {
-    pub fn new(when: WriteBack) -> Writer {
-        Writer { when, written_bytes: 0, thread: None }
+impl WriteBackQueue {
+    /// Returns an empty queue; with [`WriteBack::Later`] it does nothing.
+    pub fn new(when: WriteBack) -> WriteBackQueue {
+        WriteBackQueue { when, written_bytes: 0, thread: None }
     }
 
     /// Takes note that `file` was written up to `end`, of which everything before `started` was handed to the kernel
     /// already; returns the new `started`.
-    pub fn piece(&self, file: &OwnedFd, started: u64, end: u64) -> u64 {
+    pub(super) fn piece(&self, file: &OwnedFd, started: u64, end: u64) -> u64 {
         if self.when == WriteBack::Later || end - started < PIECE_BYTES {
             return started;
         }
@@ -46,7 +48,7 @@ impl Writer {
         end
     }
 
-    /// Takes over a whole file.
+    /// Takes over a whole file of `length` bytes.
     pub fn finish(&mut self, file: OwnedFd, length: u64) {
         if self.when == WriteBack::Later || length == 0 {
             return;
@@ -62,7 +64,7 @@ impl Writer {
     }
 }
 
-impl Drop for Writer {
+impl Drop for WriteBackQueue {
     fn drop(&mut self) {
         if let Some((files, thread)) = self.thread.take() {
             drop(files);
