@@ -35,8 +35,8 @@ use crate::wire::tls::{self, Certificate, TlsError};
 /// How often the files of the certificate are looked at.
 const LOOK_AT_CERTIFICATE: Duration = Duration::from_secs(10);
 
-/// How long a connection is idle before its buffers are given up.
-const PARK_AFTER: Duration = Duration::from_secs(1);
+/// How often it is looked whether a connection is idle; its buffers are given up at the second look that finds it so.
+const PARK_AFTER: Duration = Duration::from_millis(100);
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -244,6 +244,14 @@ impl Accepting {
     }
 }
 
+/// What is kept of a plain connection while it is idle.
+struct Parked {
+    stream: Stream,
+    /// Set while the head of a request is half here, to the number of requests before it: the clock that runs for the head
+    /// must not begin again and again.
+    half_head: Option<u64>,
+}
+
 struct Connection {
     registry: Arc<Registry>,
     stopping: watch::Receiver<bool>,
@@ -251,79 +259,85 @@ struct Connection {
 }
 
 impl Connection {
+    /// Answers on a connection until it ends. While it is idle, and before it says anything, nothing is kept of it but the
+    /// socket: the buffers of 10,000 connections that wait would weigh 200 MB.
     async fn serve(mut self, socket: Socket, acceptor: Option<TlsAcceptor>) {
-        // Nothing is allocated for a connection that says nothing.
-        let header_timeout = self.registry.limits.header_timeout;
-        tokio::select! {
-            readable = tokio::time::timeout(header_timeout, socket.readable()) => {
-                if !matches!(readable, Ok(Ok(()))) {
-                    return;
-                }
-            }
-            () = stopped(&mut self.stopping) => return,
+        if !self.wait(socket.readable(), self.registry.limits.header_timeout).await {
+            return;
         }
-        match (acceptor, socket) {
+        // What is awake is boxed: this future lives as long as the connection and must not keep room for it.
+        let mut parked = match (acceptor, socket) {
             (Some(acceptor), Socket::Tcp(socket)) => {
-                self.peer.encrypted = true;
-                if tls::is_plain_http(&socket).await {
-                    return tls::refuse_plain_http(socket).await;
-                }
-                // Boxed: a plain connection must not keep room for a handshake.
-                match tokio::time::timeout(header_timeout, Box::pin(acceptor.accept(socket))).await {
-                    Ok(Ok(stream)) => Box::pin(self.answer_encrypted(TokioIo::new(stream))).await,
-                    Ok(Err(error)) if tls::is_ours(&error) => {
-                        tracing::warn!("a TLS handshake ended: {error}")
-                    }
-                    _ => {}
-                }
+                return Box::pin(self.serve_encrypted(socket, acceptor)).await;
             }
             (_, socket) => {
-                let stream = Stream::new(socket, self.registry.limits.send_timeout);
-                self.answer_plain(stream).await;
+                Parked { stream: Stream::new(socket, self.registry.limits.send_timeout), half_head: None }
+            }
+        };
+        self.peer.mappings = Some(parked.stream.mappings());
+        while let Some(idle) = Box::pin(self.answer_until_idle(parked)).await {
+            parked = idle;
+            if !self.wait(parked.stream.readable(), self.registry.limits.idle_timeout).await {
+                return;
             }
         }
     }
 
-    /// Answers on a plain connection. While it is idle, nothing is kept of it but the socket: the buffers of 10,000
-    /// connections that wait would weigh 200 MB.
-    async fn answer_plain(mut self, mut stream: Stream) {
-        self.peer.mappings = Some(stream.mappings());
+    /// Returns whether there is something to read before `limit` is over and before the server is told to stop.
+    async fn wait(&self, readable: impl Future<Output = io::Result<()>>, limit: Duration) -> bool {
+        let mut stopping = self.stopping.clone();
+        tokio::select! {
+            readable = tokio::time::timeout(limit, readable) => matches!(readable, Ok(Ok(()))),
+            () = stopped(&mut stopping) => false,
+        }
+    }
+
+    async fn serve_encrypted(mut self, socket: TcpStream, acceptor: TlsAcceptor) {
+        self.peer.encrypted = true;
+        if tls::is_plain_http(&socket).await {
+            return tls::refuse_plain_http(socket).await;
+        }
+        let header_timeout = self.registry.limits.header_timeout;
+        match tokio::time::timeout(header_timeout, Box::pin(acceptor.accept(socket))).await {
+            Ok(Ok(stream)) => self.answer_encrypted(TokioIo::new(stream)).await,
+            Ok(Err(error)) if tls::is_ours(&error) => tracing::warn!("a TLS handshake ended: {error}"),
+            _ => {}
+        }
+    }
+
+    /// Answers what comes; returns the connection when it is idle, and nothing when it has ended.
+    async fn answer_until_idle(&self, parked: Parked) -> Option<Parked> {
+        let Parked { stream, half_head } = parked;
         let activity = stream.activity();
-        // Set while the head of a request is half here: the clock that runs for it must not begin again and again.
-        let mut half_head = None;
+        let mut connection = Box::new(self.connection(stream, &activity));
+        let mut stopping = self.stopping.clone();
+        let mut seen = activity.mark();
         loop {
-            let mut connection = Box::new(self.connection(stream, &activity));
-            let mut seen = activity.mark();
-            loop {
-                tokio::select! {
-                    ended = &mut *connection => return self.ended(ended),
-                    () = stopped(&mut self.stopping) => {
-                        Pin::new(&mut *connection).graceful_shutdown();
-                        return self.ended(connection.await);
-                    }
-                    () = tokio::time::sleep(PARK_AFTER) => {
-                        let mark = activity.mark();
-                        if activity.is_idle() && mark == seen && half_head != Some(activity.requests()) {
-                            break;
-                        }
-                        seen = mark;
-                    }
-                }
-            }
-            let parts = connection.into_parts();
-            stream = parts.io;
-            half_head = (!parts.read_buf.is_empty()).then(|| activity.requests());
-            stream.give_back(parts.read_buf);
-            memory::parked();
             tokio::select! {
-                readable = tokio::time::timeout(self.registry.limits.idle_timeout, stream.readable()) => {
-                    if !matches!(readable, Ok(Ok(()))) {
-                        return;
-                    }
+                ended = &mut *connection => {
+                    self.ended(ended);
+                    return None;
                 }
-                () = stopped(&mut self.stopping) => return,
+                () = stopped(&mut stopping) => {
+                    Pin::new(&mut *connection).graceful_shutdown();
+                    self.ended(connection.await);
+                    return None;
+                }
+                () = tokio::time::sleep(PARK_AFTER) => {
+                    let mark = activity.mark();
+                    if activity.is_idle() && mark == seen && half_head != Some(activity.requests()) {
+                        break;
+                    }
+                    seen = mark;
+                }
             }
         }
+        let parts = connection.into_parts();
+        let mut stream = parts.io;
+        let half_head = (!parts.read_buf.is_empty()).then(|| activity.requests());
+        stream.give_back(parts.read_buf);
+        memory::parked();
+        Some(Parked { stream, half_head })
     }
 
     async fn answer_encrypted(mut self, stream: TokioIo<TlsStream<TcpStream>>) {
@@ -415,4 +429,19 @@ impl hyper::body::Body for Watched {
 /// Waits until the server is told to stop, or is gone.
 async fn stopped(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<F>(_: impl Fn(Connection, Socket, Option<TlsAcceptor>) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Ten thousand connections that wait must fit into 100 MiB with all that belongs to them.
+    #[test]
+    fn a_connection_that_waits_is_small() {
+        assert!(size_of_future(Connection::serve) <= 1300, "{}", size_of_future(Connection::serve));
+    }
 }

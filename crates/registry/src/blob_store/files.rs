@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, IoSlice, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +20,10 @@ use super::{Blob, BlobError, BlobStore, Chunks, Pending, PublishError};
 use crate::name::UploadId;
 
 const HASH_AGAIN_BYTES: usize = 1 << 20;
+/// The disk begins to write an upload in pieces of this length while the rest arrives.
+const WRITE_OUT_BYTES: u64 = 8 << 20;
+/// Pieces end at a multiple of every page size in use, so that no page is written twice.
+const WRITE_OUT_ALIGNMENT: u64 = 64 << 10;
 
 /// A [`BlobStore`] below one directory.
 #[derive(Clone)]
@@ -141,7 +146,7 @@ impl BlobStore for FileBlobStore {
                     let mut digester = Digester::new(algorithm);
                     let received =
                         hash_file(&mut file, &mut digester).map_err(BlobError::io("read an upload"))?;
-                    Paused { digester, received, algorithm }
+                    Paused { digester, received, algorithm, written_out: 0 }
                 }
             };
             Ok(BlobWriter { path, file: Arc::new(file), state: Some(paused), running: None })
@@ -284,6 +289,8 @@ pub struct Paused {
     digester: Digester,
     received: u64,
     algorithm: Algorithm,
+    // What the disk was asked to write, from the beginning.
+    written_out: u64,
 }
 
 impl Paused {
@@ -361,7 +368,24 @@ fn write_batch(file: &File, mut state: Paused, chunks: &[Bytes]) -> Result<Pause
         state.digester.update(chunk);
         state.received += chunk.len() as u64;
     }
+    let whole = state.received - state.received % WRITE_OUT_ALIGNMENT;
+    if whole - state.written_out >= WRITE_OUT_BYTES {
+        begin_write_out(file, state.written_out, whole - state.written_out);
+        state.written_out = whole;
+    }
     Ok(state)
+}
+
+/// Asks the kernel to begin with `length` bytes from `offset`. Nothing is promised by that: the sync of the whole file is
+/// what counts, it finds little left to wait for, and it reports the errors of what was written before it.
+fn begin_write_out(file: &File, offset: u64, length: u64) {
+    let (Ok(offset), Ok(length)) = (i64::try_from(offset), i64::try_from(length)) else { return };
+    // SAFETY: the call takes numbers only, and `file` keeps the descriptor open.
+    #[allow(unsafe_code)]
+    unsafe {
+        // An error means that the file system does not do this, or that the sync of the whole file fails too.
+        libc::sync_file_range(file.as_raw_fd(), offset, length, libc::SYNC_FILE_RANGE_WRITE);
+    }
 }
 
 fn write_all(mut file: &File, chunks: &[Bytes]) -> io::Result<()> {

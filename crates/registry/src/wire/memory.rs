@@ -32,13 +32,10 @@ pub(crate) async fn give_back_often() {
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[allow(unsafe_code)]
 fn give_back() {
-    unsafe extern "C" {
-        fn malloc_trim(pad: usize) -> std::ffi::c_int;
-    }
     // SAFETY: malloc_trim(3) takes its own locks and touches free memory only; under another global allocator it finds an
     // empty heap of its own.
     unsafe {
-        malloc_trim(0);
+        libc::malloc_trim(0);
     }
 }
 
