@@ -14,6 +14,7 @@ mod peers;
 mod pull;
 mod push;
 mod registry_clients;
+mod registry_load;
 mod removal;
 mod save_load_copy;
 mod vectors;

@@ -7,12 +7,36 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use rustix::net::AddressFamily;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, UnixListener};
 
 use super::stream::Socket;
 
 /// The first descriptor that systemd passes. Source: sd_listen_fds(3).
 const FIRST_PASSED: i32 = 3;
+
+/// Descriptors that are not connections: the database, listeners, logs.
+const OTHER_DESCRIPTORS: u64 = 256;
+
+/// Lets this process have a descriptor for each connection and for the file that it sends or receives. What processes begin
+/// with, mostly 1024, is for programs that call select(2); nothing here does.
+pub(crate) fn raise_descriptor_limit(connections_max: usize) {
+    let wanted = 2 * connections_max as u64 + OTHER_DESCRIPTORS;
+    let limit = getrlimit(Resource::Nofile);
+    let current = limit.current.unwrap_or(u64::MAX);
+    let possible = limit.maximum.map_or(wanted, |maximum| wanted.min(maximum));
+    if current < possible {
+        let raised = Rlimit { current: Some(possible), maximum: limit.maximum };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!("could not raise the limit of open files from {current}: {error}");
+        }
+    }
+    if possible < connections_max as u64 + OTHER_DESCRIPTORS {
+        tracing::warn!(
+            "the limit of open files, {possible}, is reached before {connections_max} connections are"
+        );
+    }
+}
 
 /// A socket that clients connect to.
 pub(crate) enum Listener {
