@@ -138,7 +138,7 @@ pub fn build(
         held: Vec::new(),
         roots: HashMap::new(),
         runtime: Arc::default(),
-        cancel: Arc::default(),
+        cancel: Arc::clone(&options.cancel),
         step: 0,
         steps: 0,
         reports: Vec::new(),

@@ -39,6 +39,7 @@ pub use git::{GitError, GitSource};
 pub use namespace::enter_mount_namespace;
 pub use options::{BuildOptions, NamedContext, RunNetwork};
 pub use owner::OwnerError;
+pub use parallel::Cancel;
 pub use ports::{Images, Output, PortError};
 
 pub use shale_runtime::spec::{Resources, Rlimit};

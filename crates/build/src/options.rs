@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use shale_oci::Platform;
 use shale_runtime::spec::{Resources, Rlimit};
+
+use crate::parallel::Cancel;
 
 /// How to build. The Dockerfile brings the dialect.
 #[derive(Debug, Clone)]
@@ -49,6 +52,8 @@ pub struct BuildOptions {
     pub supervisor: Option<shale_runtime::Supervisor>,
     /// What the config of an image names as its maker.
     pub version: String,
+    /// With which the caller ends the build before its time.
+    pub cancel: Arc<Cancel>,
 }
 
 /// What a name of `--build-context` stands for.
@@ -93,6 +98,7 @@ impl Default for BuildOptions {
             keep_failed_root: false,
             supervisor: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            cancel: Arc::default(),
         }
     }
 }

@@ -19,20 +19,21 @@ use crate::stage::StageState;
 /// Stages at the same time, at most: most of them wait for a process of theirs.
 const STAGES_AT_ONCE_MAX: usize = 8;
 
-/// Tells running commands that the build is over.
+/// Tells a build that it is over, from any thread.
 #[derive(Debug, Default)]
-pub(crate) struct Cancel {
+pub struct Cancel {
     is_over: AtomicBool,
     commands: Mutex<Vec<SignalSender>>,
 }
 
 impl Cancel {
+    /// Whether the build is over, or is to be.
     pub fn is_over(&self) -> bool {
         self.is_over.load(Ordering::Acquire)
     }
 
     /// Returns the signals of a command that ends when the build does.
-    pub fn signals(&self) -> Signals {
+    pub(crate) fn signals(&self) -> Signals {
         let Ok((sender, signals)) = Signals::channel() else { return Signals::none() };
         let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_over() {
@@ -42,7 +43,8 @@ impl Cancel {
         signals
     }
 
-    fn end(&self) {
+    /// Kills the commands that run, and lets no further step begin. What was finished stays as the cache of the next build.
+    pub fn end(&self) {
         let commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
         self.is_over.store(true, Ordering::Release);
         for command in commands.iter() {

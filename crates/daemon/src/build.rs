@@ -1,6 +1,6 @@
 //! `POST /build`: the classic builder, its context a tar in the body, its words a stream.
 
-mod options;
+pub(crate) mod options;
 
 use std::error::Error;
 use std::path::Path;
@@ -10,7 +10,7 @@ use http::StatusCode;
 use hyper::body::Incoming;
 use jiff::Zoned;
 use serde_json::json;
-use shale_build::{BuildOptions, Built, Context, Failed, Images, Output, UnpackedContext};
+use shale_build::{BuildOptions, Built, Cancel, Context, Failed, Images, Output, UnpackedContext};
 use shale_dockerfile::{Dialect, Dockerfile, ParseFault};
 use shale_engine::Engine;
 use shale_engine::progress::Progress;
@@ -18,7 +18,7 @@ use shale_engine_api::ApiVersion;
 use shale_oci::{ImageConfig, ImageId, Platform, Reference};
 use shale_registry_client::Client;
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::answer::Answer;
 use crate::daemon::Daemon;
@@ -41,20 +41,35 @@ pub(crate) async fn answer(daemon: &Daemon, call: &Call, body: Incoming) -> Resu
         let text = format!("building from {remote} is not served: fetch it, and build from what was fetched");
         return Err(Failure::new(StatusCode::NOT_IMPLEMENTED, text));
     }
-    let wanted = options::read(&call.query, daemon.supervisor.clone())?;
+    let mut wanted = options::read(&call.query, daemon.supervisor.clone())?;
+    let cache_from = std::mem::take(&mut wanted.cache_from);
+    if !cache_from.is_empty() {
+        let is_here = daemon.blocking(move |engine| {
+            Ok::<_, Failure>(cache_from.iter().any(|name| engine.load_image(name).is_ok()))
+        });
+        wanted.options.no_cache |= !is_here.await?;
+    }
     let client = registry_auth::client_of_build(call, &daemon.registries)?;
     let archive = Received::of(body);
     let daemon = daemon.clone_for_long();
     let has_aux = call.version >= ApiVersion::one(30);
+    let (left, has_left) = watch::channel(());
+    let ended = EndWhenDropped { cancel: Arc::clone(&wanted.options.cancel), _left: left };
     progress::answer(true, move |reporter| async move {
+        let _ended = ended;
         let said = Said {
             reporter: Arc::clone(&reporter),
             kept: Mutex::default(),
             is_quiet: wanted.is_quiet,
             has_aux,
         };
-        let bases =
-            Bases { engine: daemon.engine.clone(), client, handle: Handle::current(), said: Arc::new(said) };
+        let bases = Bases {
+            engine: daemon.engine.clone(),
+            client,
+            handle: Handle::current(),
+            said: Arc::new(said),
+            has_left,
+        };
         let (done, outcome) = oneshot::channel();
         let (engine, tags, is_quiet) = (daemon.engine.clone(), wanted.tags.clone(), wanted.is_quiet);
         let said = Arc::clone(&bases.said);
@@ -88,6 +103,19 @@ pub(crate) async fn answer(daemon: &Daemon, call: &Call, body: Incoming) -> Resu
         Ok(())
     })
     .await
+}
+
+/// Ends the build when the client's request ends, which is before its time if the client goes away.
+struct EndWhenDropped {
+    cancel: Arc<Cancel>,
+    /// Dropped with the rest; downloads of base images wait for that.
+    _left: watch::Sender<()>,
+}
+
+impl Drop for EndWhenDropped {
+    fn drop(&mut self) {
+        self.cancel.end();
+    }
 }
 
 /// Why there is no image.
@@ -196,6 +224,7 @@ struct Bases {
     client: Client,
     handle: Handle,
     said: Arc<Said>,
+    has_left: watch::Receiver<()>,
 }
 
 impl Images for Bases {
@@ -218,10 +247,17 @@ impl Images for Bases {
             true => Arc::new(shale_engine::progress::Silent),
             false => Arc::clone(&self.said.reporter) as Arc<dyn Progress>,
         };
-        let pulling = self.engine.pull(&self.client, &reference, platform, &progress);
-        match self.handle.block_on(pulling) {
-            Ok(pulled) => Ok(pulled.image),
-            Err(error) => Err(access_denied(error, reference.repository.familiar()).message.into()),
+        let mut has_left = self.has_left.clone();
+        let pulled = self.handle.block_on(async {
+            tokio::select! {
+                pulled = self.engine.pull(&self.client, &reference, platform, &progress) => Some(pulled),
+                _ = has_left.changed() => None,
+            }
+        });
+        match pulled {
+            None => Err("the client went away".into()),
+            Some(Ok(pulled)) => Ok(pulled.image),
+            Some(Err(error)) => Err(access_denied(error, reference.repository.familiar()).message.into()),
         }
     }
 }

@@ -16,9 +16,10 @@ use crate::containers::exec::Execs;
 use crate::containers::lives::Lives;
 use crate::events::Events;
 use crate::failure::Failure;
+use crate::metrics::Metrics;
 use crate::request::Call;
 use crate::route::Route;
-use crate::{build, containers, images, objects, system, volumes};
+use crate::{build, containers, images, metrics, objects, system, volumes};
 
 /// What is served, for programs; a test holds it against the routes.
 pub(crate) const OPEN_API: &str = include_str!("../openapi.json");
@@ -39,6 +40,7 @@ pub(crate) struct Daemon {
     /// A client of registries that knows no credentials; those come with requests.
     pub(crate) registries: Client,
     pub(crate) events: Events,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) identity: Arc<Identity>,
     /// Who waits for what becomes of containers.
     pub(crate) lives: Lives,
@@ -79,7 +81,9 @@ impl Daemon {
             }
             failure.answer()
         });
-        let elapsed_ms = started.elapsed().as_millis();
+        let elapsed = started.elapsed();
+        self.metrics.count(&method, answer.status().as_u16(), elapsed);
+        let elapsed_ms = elapsed.as_millis();
         // The query stays out of the log: clients put secrets into build arguments.
         tracing::info!(%method, path = uri.path(), status = answer.status().as_u16(), elapsed_ms, "request");
         let headers = answer.headers_mut();
@@ -93,6 +97,15 @@ impl Daemon {
         answer
     }
 
+    /// Answers a request to the address of the metrics.
+    pub(crate) async fn answer_metrics(&self, path: &str) -> Answer {
+        let outcome = match path {
+            "/metrics" => metrics::answer(self).await,
+            _ => Err(Failure::missing("page not found")),
+        };
+        outcome.unwrap_or_else(|failure| failure.answer())
+    }
+
     async fn dispatch(&self, call: &Call, body: Incoming) -> Result<Answer, Failure> {
         let route =
             Route::find(&call.method, &call.path).ok_or_else(|| Failure::missing("page not found"))?;
@@ -103,6 +116,7 @@ impl Daemon {
                 answer.headers_mut().insert(CONTENT_TYPE, crate::answer::JSON);
                 Ok(answer)
             }
+            Route::Metrics => metrics::answer(self).await,
             Route::Version => Ok(system::version(&self.identity)),
             Route::Info => system::info(self, call).await,
             Route::DiskUsage => system::disk_usage(self, call).await,

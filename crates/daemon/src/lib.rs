@@ -6,11 +6,13 @@
 
 mod answer;
 mod build;
+mod check;
 mod containers;
 mod daemon;
 mod events;
 mod failure;
 mod images;
+mod metrics;
 mod objects;
 mod progress;
 mod registry_auth;
@@ -22,6 +24,7 @@ mod transfer;
 mod volumes;
 mod wire;
 
+pub use check::check_head;
 pub use daemon::Identity;
 pub use serve::{Config, Limits, Server, StartError};
 pub use wire::listen::{Host, HostError, SocketAccess};

@@ -34,7 +34,7 @@ pub(crate) struct AuthConfig {
 
 impl AuthConfig {
     /// Reads the header; a missing or a spoilt one is nobody, as in dockerd.
-    fn of(call: &Call) -> AuthConfig {
+    pub(crate) fn of(call: &Call) -> AuthConfig {
         let decoded = call.header(HEADER).and_then(|text| {
             let text = text.trim();
             URL_SAFE.decode(text).or_else(|_| STANDARD.decode(text)).ok()
@@ -42,7 +42,7 @@ impl AuthConfig {
         decoded.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
     }
 
-    fn credential(self) -> Option<Credential> {
+    pub(crate) fn credential(self) -> Option<Credential> {
         if !self.registrytoken.is_empty() {
             return Some(Credential::RegistryToken(Secret::new(self.registrytoken)));
         }
@@ -76,25 +76,30 @@ const BUILD_HEADER: &str = "x-registry-config";
 
 /// Returns a client with the credentials of a build's request, each of which goes to its own registry.
 pub(crate) fn client_of_build(call: &Call, anonymous: &Client) -> Result<Client, ClientError> {
+    let known = credentials_of_build(call);
+    if known.is_empty() {
+        return Ok(anonymous.clone());
+    }
+    let credentials = Arc::new(Several(known));
+    Client::new(ClientOptions { credentials, ..anonymous.options().clone() })
+}
+
+/// Returns the credentials of a build's request by registry; a missing or a spoilt header has none, as in dockerd.
+pub(crate) fn credentials_of_build(call: &Call) -> BTreeMap<String, Credential> {
     let decoded = call.header(BUILD_HEADER).and_then(|text| {
         let text = text.trim();
         URL_SAFE.decode(text).or_else(|_| STANDARD.decode(text)).ok()
     });
     let configs: BTreeMap<String, AuthConfig> =
         decoded.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
-    let known: BTreeMap<String, Credential> = configs
+    configs
         .into_iter()
         .filter_map(|(address, config)| {
             let bare = address.strip_prefix("https://").or_else(|| address.strip_prefix("http://"));
             let host = bare.unwrap_or(&address).split('/').next().unwrap_or_default();
             Some((registry_key(host), config.credential()?))
         })
-        .collect();
-    if known.is_empty() {
-        return Ok(anonymous.clone());
-    }
-    let credentials = Arc::new(Several(known));
-    Client::new(ClientOptions { credentials, ..anonymous.options().clone() })
+        .collect()
 }
 
 /// Credentials of several registries.

@@ -7,6 +7,7 @@ use http::Method;
 pub(crate) enum Route {
     Ping,
     OpenApi,
+    Metrics,
     Version,
     Info,
     DiskUsage,
@@ -95,6 +96,7 @@ impl Route {
         match (area, rest) {
             ("_ping", "") if is_get => Some(Route::Ping),
             ("openapi.json", "") if is_get => Some(Route::OpenApi),
+            ("metrics", "") if is_get => Some(Route::Metrics),
             ("version", "") if is_get => Some(Route::Version),
             ("info", "") if is_get => Some(Route::Info),
             ("system", "df") if is_get => Some(Route::DiskUsage),

@@ -32,6 +32,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// Whether TCP without TLS is wanted; it is possible on a loopback address only.
     pub plain_loopback: bool,
+    /// Where the metrics alone are served, without TLS, for a program that gathers them.
+    pub metrics: Option<SocketAddr>,
     /// How registries are found. Its credentials are not used: those come with requests.
     pub registries: ClientOptions,
     /// What the daemon says it is.
@@ -65,6 +67,8 @@ impl Default for Limits {
 
 /// Largest head of a request.
 const HEAD_SIZE_MAX: usize = 64 << 10;
+/// Connections at a time of those who gather metrics.
+const METRICS_CONNECTIONS_MAX: usize = 16;
 /// Most headers of a request.
 const HEADERS_MAX: usize = 100;
 
@@ -104,6 +108,7 @@ pub enum StartError {
 pub struct Server {
     daemon: Daemon,
     listeners: Vec<Listener>,
+    metrics: Option<Listener>,
     tls: Option<TlsAcceptor>,
     limits: Limits,
     stop: watch::Sender<bool>,
@@ -143,6 +148,14 @@ impl Server {
                 }
             }
         }
+        let metrics = match config.metrics {
+            None => None,
+            Some(address) => {
+                let place = address.to_string();
+                let listener = Listener::bind(address).await;
+                Some(listener.map_err(|source| StartError::Listen { place, source })?)
+            }
+        };
         let anonymous = ClientOptions {
             credentials: Arc::new(shale_registry_client::credentials::Anonymous),
             ..config.registries
@@ -154,6 +167,7 @@ impl Server {
             engine: engine.with_restarts_by_caller(),
             registries,
             events: Events::new(),
+            metrics: Arc::default(),
             identity: Arc::new(config.identity),
             lives: Lives::default(),
             execs: Execs::default(),
@@ -161,7 +175,7 @@ impl Server {
             supervisor: config.supervisor,
             slot: None,
         };
-        Ok(Server { daemon, listeners, tls, limits: config.limits, stop })
+        Ok(Server { daemon, listeners, metrics, tls, limits: config.limits, stop })
     }
 
     /// Returns the TCP address, where there is one.
@@ -169,19 +183,29 @@ impl Server {
         self.listeners.iter().find_map(Listener::address)
     }
 
+    /// Answers the requests of one connection that somebody else accepted, until its end.
+    pub async fn serve_stream<S>(&self, stream: S)
+    where
+        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    {
+        serve(self.daemon.clone(), self.limits, Serves::Api, stream).await;
+    }
+
     /// Answers requests until `shutdown` resolves, then lets those that run end, for a while, and returns.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         self.daemon.watch_running().await;
         let slots = Arc::new(Semaphore::new(self.limits.connections_max));
         let mut tasks = tokio::task::JoinSet::new();
+        let mut accept = |listener, tls, slots, serves| {
+            let (daemon, limits) = (self.daemon.clone(), self.limits);
+            tasks.spawn(Accepting { daemon, tls, slots, limits, serves }.run(listener));
+        };
         for listener in self.listeners {
-            let accepting = Accepting {
-                daemon: self.daemon.clone(),
-                tls: self.tls.clone(),
-                slots: Arc::clone(&slots),
-                limits: self.limits,
-            };
-            tasks.spawn(accepting.run(listener));
+            accept(listener, self.tls.clone(), Arc::clone(&slots), Serves::Api);
+        }
+        if let Some(listener) = self.metrics {
+            let slots = Arc::new(Semaphore::new(METRICS_CONNECTIONS_MAX));
+            accept(listener, None, slots, Serves::Metrics);
         }
         shutdown.await;
         // Dropping the listeners removes their sockets from the file system.
@@ -204,12 +228,22 @@ fn check_tcp(address: SocketAddr, has_tls: bool, plain_loopback: bool) -> Result
     }
 }
 
+/// What is asked for on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Serves {
+    /// Everything.
+    Api,
+    /// The metrics and nothing else.
+    Metrics,
+}
+
 /// What accepts the connections of one listener.
 struct Accepting {
     daemon: Daemon,
     tls: Option<TlsAcceptor>,
     slots: Arc<Semaphore>,
     limits: Limits,
+    serves: Serves,
 }
 
 impl Accepting {
@@ -229,15 +263,16 @@ impl Accepting {
     }
 
     fn start(&self, socket: Socket, slot: OwnedSemaphorePermit) {
-        let (mut daemon, limits, tls) = (self.daemon.clone(), self.limits, self.tls.clone());
+        let (mut daemon, limits, tls, serves) =
+            (self.daemon.clone(), self.limits, self.tls.clone(), self.serves);
         daemon.slot = Some(Arc::new(slot));
         tokio::spawn(async move {
             match (socket, tls) {
-                (Socket::Unix(socket), _) => serve(daemon, limits, socket).await,
-                (Socket::Tcp(socket), None) => serve(daemon, limits, socket).await,
+                (Socket::Unix(socket), _) => serve(daemon, limits, serves, socket).await,
+                (Socket::Tcp(socket), None) => serve(daemon, limits, serves, socket).await,
                 (Socket::Tcp(socket), Some(tls)) => {
                     match tokio::time::timeout(limits.header_timeout, tls.accept(socket)).await {
-                        Ok(Ok(stream)) => serve(daemon, limits, stream).await,
+                        Ok(Ok(stream)) => serve(daemon, limits, serves, stream).await,
                         Ok(Err(error)) => tracing::info!("a TLS handshake ended: {error}"),
                         Err(_) => {}
                     }
@@ -248,14 +283,19 @@ impl Accepting {
 }
 
 /// Answers the requests of one connection, one after another.
-async fn serve<S>(daemon: Daemon, limits: Limits, stream: S)
+async fn serve<S>(daemon: Daemon, limits: Limits, serves: Serves, stream: S)
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     let stopping = daemon.stopping.clone();
     let service = service_fn(move |request| {
         let daemon = daemon.clone();
-        async move { Ok::<_, Infallible>(daemon.answer(request).await) }
+        async move {
+            Ok::<_, Infallible>(match serves {
+                Serves::Api => daemon.answer(request).await,
+                Serves::Metrics => daemon.answer_metrics(request.uri().path()).await,
+            })
+        }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())

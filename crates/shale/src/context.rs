@@ -1,6 +1,7 @@
 //! What every command starts from: where the store and the configuration are, and how registries are reached.
 
 use std::future::Future;
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use shale_engine::progress::{self, Status};
 use shale_engine::{Engine, OpenError};
 use shale_registry_client::{Client, ClientOptions, Event};
 
-use crate::cli::Global;
+use crate::cli::{Command, Global};
 use crate::commands::Failure;
 use crate::terminal::progress::{Progress, Surface, Transfer};
 use crate::user_namespace;
@@ -143,15 +144,20 @@ impl progress::Progress for ShownProgress {
     }
 }
 
-/// Starts the log on standard error.
-pub fn start_log(global: &Global) {
+/// Starts the log on standard error; a daemon may be told to write it for programs.
+pub fn start_log(global: &Global, command: &Command) {
     let level = match global.log_level.as_deref() {
         _ if global.debug => "debug",
         Some("fatal") => "error",
         Some(level) => level,
         None => "warn",
     };
-    tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr).without_time().init();
+    let log = tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr);
+    let log = log.with_ansi(std::io::stderr().is_terminal());
+    match command {
+        Command::Daemon(daemon) if daemon.log_format.as_deref() == Some("json") => log.json().init(),
+        _ => log.without_time().init(),
+    }
 }
 
 fn variable(name: &str) -> Option<PathBuf> {

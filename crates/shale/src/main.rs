@@ -81,7 +81,7 @@ fn run(Invocation { action, global }: Invocation) -> u8 {
         }
         Action::Complete(request) => commands::completion::answer(&Context::new(global), &request),
         Action::Run(command) => {
-            context::start_log(&global);
+            context::start_log(&global, &command);
             let context = Context::new(global);
             match commands::run(&context, command) {
                 Ok(()) => 0,

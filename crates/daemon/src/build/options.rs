@@ -18,6 +18,8 @@ pub(crate) struct Wanted {
     /// The Dockerfile's path in the context.
     pub(crate) file: String,
     pub(crate) is_quiet: bool,
+    /// Images that steps which were done before may be taken from; if any are named and none is here, none is taken.
+    pub(crate) cache_from: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -90,7 +92,8 @@ pub(crate) fn read(query: &Query, supervisor: Option<Supervisor>) -> Result<Want
         ..BuildOptions::default()
     };
     let file = query.text("dockerfile").unwrap_or("Dockerfile").to_owned();
-    Ok(Wanted { options, tags, file, is_quiet: query.is_on("q") })
+    let cache_from = json::<Vec<String>>(query, "cachefrom", "cache-from")?.unwrap_or_default();
+    Ok(Wanted { options, tags, file, is_quiet: query.is_on("q"), cache_from })
 }
 
 fn json<T: serde::de::DeserializeOwned>(query: &Query, name: &str, what: &str) -> Result<Option<T>, Failure> {

@@ -53,7 +53,7 @@ pub(crate) async fn answer(daemon: &Daemon, call: &Call, name: String) -> Result
             return;
         };
         if let Some(stream) = after.attached(&record, waiting).await
-            && join(client, stream, streams.stdin, keys).await == JoinEnd::Detached
+            && join(client, stream, streams.stdin, keys, Framing::Raw).await == JoinEnd::Detached
         {
             after.container_event(&record, "detach", &[]);
         }

@@ -41,6 +41,8 @@ struct Wanted {
     attach_stdin: bool,
     attach_stdout: bool,
     attach_stderr: bool,
+    /// docker-py writes it with a small letter, which Go's reader does not mind.
+    #[serde(alias = "detachKeys")]
     detach_keys: Option<String>,
     env: Option<Vec<String>>,
     working_dir: Option<String>,
@@ -210,10 +212,12 @@ async fn start(daemon: &Daemon, call: &Call, body: Incoming, id: &str) -> Result
         after.exec_attached(&record, &id, exec, true).await?;
         return Ok(empty(StatusCode::OK));
     }
-    let framing = if wanted.tty { Framing::Raw } else { Framing::Multiplexed };
+    // The request says how the stream is framed, whatever the process has; what a terminal writes is then in frames.
+    let framing = if wanted.tty && how.tty { Framing::Raw } else { Framing::Multiplexed };
+    let is_bare = wanted.tty;
     let keys = DetachKeys::parse(wanted.detach_keys.as_deref().unwrap_or_default())?;
     let keys = Some(keys).filter(|_| wanted.tty);
-    let _ = (how.tty, wanted.attach_stdout, wanted.attach_stderr);
+    let _ = (wanted.attach_stdout, wanted.attach_stderr);
     Ok(hand_over(daemon, call, framing, move |mut client| async move {
         match after.exec_attached(&record, &id, exec, false).await {
             Err(failure) => {
@@ -224,7 +228,8 @@ async fn start(daemon: &Daemon, call: &Call, body: Incoming, id: &str) -> Result
             }
             Ok(None) => {}
             Ok(Some(stream)) => {
-                if join(client, stream, wanted.attach_stdin, keys).await == JoinEnd::Detached {
+                let output = if is_bare { framing } else { Framing::Raw };
+                if join(client, stream, wanted.attach_stdin, keys, output).await == JoinEnd::Detached {
                     after.container_event(&record, "exec_detach", &[("execID", &id)]);
                 }
             }

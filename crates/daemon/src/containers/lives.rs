@@ -43,6 +43,8 @@ struct Life {
     watchers: u32,
     /// Somebody stopped it, so its restart policy does not count.
     is_stopped: bool,
+    /// It ended, and its restart policy is about to start it again.
+    is_restarting: bool,
     /// How often it was started again by its policy, without having run well in between.
     restarts: u32,
 }
@@ -54,6 +56,7 @@ impl Default for Life {
             attaching: Vec::new(),
             watchers: 0,
             is_stopped: false,
+            is_restarting: false,
             restarts: 0,
         }
     }
@@ -95,6 +98,17 @@ impl Lives {
 
     pub(crate) fn is_stopped(&self, id: &str) -> bool {
         self.lock().get(id).is_some_and(|life| life.is_stopped)
+    }
+
+    fn set_restarting(&self, id: &str, is_restarting: bool) {
+        if let Some(life) = self.lock().get_mut(id) {
+            life.is_restarting = is_restarting;
+        }
+    }
+
+    /// Whether a restart policy is about to start the container again.
+    pub(crate) fn is_restarting(&self, id: &str) -> bool {
+        self.lock().get(id).is_some_and(|life| life.is_restarting && !life.is_stopped)
     }
 
     /// Counts one more start by the policy, and returns how many came before; a container that ran well begins anew.
@@ -202,7 +216,9 @@ impl Daemon {
         let record = self.container(&id).await.unwrap_or(record);
         self.container_event(&record, "die", &[("exitCode", &code.to_string())]);
         self.unmount_events(&record);
-        // Before the telling: whoever hears it may start it again.
+        // Before the telling: whoever hears it may start it again, or want to remove it.
+        let pause = self.pause_before_restart(&record, code);
+        self.lives.set_restarting(&id, pause.is_some());
         self.lives.end_watch(&id);
         self.lives.tell(&id, Turn::Ended(code));
         let settled = {
@@ -223,18 +239,21 @@ impl Daemon {
             self.lives.tell(&id, Turn::Removed(code));
             return;
         }
-        self.restart_by_policy(&record, code);
+        if let Some(pause) = pause {
+            self.restart_after(&record, pause);
+        }
     }
 
-    fn restart_by_policy(&self, record: &Record, code: i64) {
+    /// Returns how long to wait before a container is started again; `None` where its policy wants none.
+    fn pause_before_restart(&self, record: &Record, code: i64) -> Option<Duration> {
         let policy = &record.host_config.document()["RestartPolicy"];
         let is_due = match policy["Name"].as_str().unwrap_or_default() {
             "always" | "unless-stopped" => true,
             "on-failure" => code != 0,
             _ => false,
         };
-        if !is_due || self.lives.is_stopped(&record.id) {
-            return;
+        if !is_due || self.lives.is_stopped(&record.id) || record.is_auto_remove() {
+            return None;
         }
         let maximum = policy["MaximumRetryCount"].as_u64().unwrap_or_default();
         let ran_well = record.started().is_some_and(|started| {
@@ -242,10 +261,13 @@ impl Daemon {
         });
         let before = self.lives.count_restart(&record.id, ran_well);
         if maximum > 0 && u64::from(before) >= maximum {
-            return;
+            return None;
         }
+        Some(RESTART_PAUSE.saturating_mul(1 << before.min(9)))
+    }
+
+    fn restart_after(&self, record: &Record, pause: Duration) {
         let (daemon, record) = (self.clone(), record.clone());
-        let pause = RESTART_PAUSE.saturating_mul(1 << before.min(9));
         tokio::spawn(async move {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -254,7 +276,9 @@ impl Daemon {
             if daemon.lives.is_stopped(&record.id) {
                 return;
             }
-            if let Err(failure) = daemon.start_container(&record).await {
+            let started = daemon.start_container(&record).await;
+            daemon.lives.set_restarting(&record.id, false);
+            if let Err(failure) = started {
                 tracing::warn!(
                     container = record.id,
                     error = failure.message,

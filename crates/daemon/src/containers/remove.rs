@@ -29,6 +29,13 @@ pub(crate) async fn remove(daemon: &Daemon, call: &Call, name: String) -> Result
         // Its restart policy must not start it between the end and the removal.
         daemon.lives.set_stopped(&record.id, true);
     }
+    if !how.force && daemon.lives.is_restarting(&record.id) {
+        let text = format!(
+            "You cannot remove a restarting container {}. Stop the container before attempting removal or force remove",
+            record.id
+        );
+        return Err(Failure::new(StatusCode::CONFLICT, text));
+    }
     if how.force && record.is_running() {
         daemon.container_event(&record, "kill", &[("signal", "9")]);
     }

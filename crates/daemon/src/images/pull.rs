@@ -42,7 +42,7 @@ pub(crate) async fn answer(daemon: &Daemon, call: &Call) -> Result<Answer, Failu
 }
 
 /// Puts a reference together from `fromImage` and `tag`, which may be a digest; with neither, all tags are meant.
-fn reference(name: &str, tag: Option<&str>) -> Result<Reference, Failure> {
+pub(crate) fn reference(name: &str, tag: Option<&str>) -> Result<Reference, Failure> {
     let named = Reference::parse(name.trim_end_matches(':'))?;
     let Some(tag) = tag else { return Ok(named) };
     match tag.parse::<Digest>() {

@@ -119,12 +119,13 @@ pub(crate) enum JoinEnd {
 }
 
 /// Carries bytes between a client and a container until the container's side ends; the client's half-close is passed
-/// on and ends nothing.
+/// on and ends nothing. `output` says how the container's bytes are written; most come with their frames.
 pub(crate) async fn join(
     client: Box<dyn Duplex>,
     container: std::os::unix::net::UnixStream,
     has_input: bool,
     keys: Option<DetachKeys>,
+    output: Framing,
 ) -> JoinEnd {
     let adopt = || {
         container.set_nonblocking(true)?;
@@ -150,7 +151,10 @@ pub(crate) async fn join(
         }
     };
     let output = async {
-        let _ = tokio::io::copy(&mut from_container, &mut to_client).await;
+        let _ = match output {
+            Framing::Raw => tokio::io::copy(&mut from_container, &mut to_client).await.map(drop),
+            Framing::Multiplexed => copy_in_frames(&mut from_container, &mut to_client).await,
+        };
         JoinEnd::Ended
     };
     let end = tokio::select! {
@@ -159,6 +163,21 @@ pub(crate) async fn join(
     };
     let _ = to_client.shutdown().await;
     end
+}
+
+/// Writes what a terminal wrote as pieces of standard output.
+async fn copy_in_frames(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+) -> io::Result<()> {
+    let mut buffer = vec![0; 16 << 10];
+    loop {
+        let count = from.read(&mut buffer).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        to.write_all(&Framing::Multiplexed.frame(1, &buffer[..count])).await?;
+    }
 }
 
 async fn copy_input(

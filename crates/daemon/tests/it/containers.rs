@@ -176,3 +176,22 @@ fn building_with_buildkit_says_what_to_do() {
     assert_eq!(reply.status, 501);
     assert!(reply.message().contains("DOCKER_BUILDKIT=0"), "{}", reply.message());
 }
+
+#[test]
+fn log_drivers_that_are_not_there_are_refused() {
+    let daemon = Running::start();
+    daemon.import("x:1");
+    let with = |kind: &str| {
+        create(
+            &daemon,
+            "",
+            &format!(r#"{{"Image":"x:1","Cmd":["a"],"HostConfig":{{"LogConfig":{{"Type":"{kind}"}}}}}}"#),
+        )
+    };
+    for kind in ["", "json-file", "none"] {
+        assert_eq!(with(kind).status, 201, "{kind}");
+    }
+    assert_eq!(with("syslog").status, 501);
+    // The words are dockerd's.
+    assert_eq!(with("asdf").message(), "logger: no log driver named 'asdf' is registered");
+}

@@ -32,6 +32,7 @@ pub fn config(hosts: Vec<Host>) -> Config {
         access: SocketAccess { mode: 0o600, group: None },
         tls: None,
         plain_loopback: false,
+        metrics: None,
         registries: ClientOptions::default(),
         identity: Identity { version: "1.2.3".to_owned(), commit: "abc".to_owned() },
         supervisor: None,

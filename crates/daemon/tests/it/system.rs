@@ -159,3 +159,21 @@ async fn tcp_without_tls_must_be_asked_for_and_stays_on_loopback() {
     assert!(matches!(refused, Some(StartError::Unprotected(_))));
     assert!(bind(config(tcp("127.0.0.1:0")), true).await.is_ok());
 }
+
+#[test]
+fn metrics_count_what_was_asked() {
+    let daemon = Running::start();
+    daemon.get("/_ping");
+    daemon.get("/nosuch");
+    let reply = daemon.get("/metrics");
+    assert_eq!(reply.header("Content-Type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    let text = reply.text();
+    for line in [
+        "shale_daemon_requests_total{method=\"GET\",status=\"2xx\"} 1",
+        "shale_daemon_requests_total{method=\"GET\",status=\"4xx\"} 1",
+        "shale_daemon_request_seconds_count 2",
+        "engine_daemon_container_states_containers{state=\"running\"} 0",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}: {text}");
+    }
+}

@@ -276,6 +276,8 @@ pub struct Daemon {
     pub tls_certificate: Option<PathBuf>,
     pub tls_key: Option<PathBuf>,
     pub plain_loopback: bool,
+    pub metrics_address: Option<String>,
+    pub log_format: Option<String>,
 }
 
 /// `shale registry …`.
@@ -536,6 +538,8 @@ impl Command {
             tls_certificate: path(matches, "tlscert"),
             tls_key: path(matches, "tlskey"),
             plain_loopback: matches.is_on("plain-loopback"),
+            metrics_address: matches.filled("metrics-addr"),
+            log_format: matches.filled("log-format"),
         })
     }
 

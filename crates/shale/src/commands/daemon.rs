@@ -59,11 +59,19 @@ fn config(context: &Context, daemon: &Daemon) -> Result<Config, Failure> {
         }),
         _ => return Err(anyhow!("--tlscacert, --tlscert and --tlskey go together").into()),
     };
+    if let Some(other) = daemon.log_format.as_deref().filter(|format| !matches!(*format, "text" | "json")) {
+        return Err(anyhow!("--log-format is text or json, and not {other}").into());
+    }
+    let metrics = daemon.metrics_address.as_deref().map(|address| {
+        let text = address.replace("localhost:", "127.0.0.1:");
+        text.parse().with_context(|| format!("--metrics-addr takes ADDRESS:PORT, and {address:?} is none"))
+    });
     Ok(Config {
         hosts,
         access: SocketAccess { mode, group },
         tls,
         plain_loopback: daemon.plain_loopback,
+        metrics: metrics.transpose()?,
         registries: context.client_options()?,
         identity: Identity { version: env!("CARGO_PKG_VERSION").to_owned(), commit: BUILD.to_owned() },
         supervisor: Some(shale_build::Supervisor {
