@@ -1,4 +1,7 @@
 //! `shale daemon`, driven by programs that were written for dockerd.
 
+mod commands;
+mod kills;
+mod reach;
 mod replay;
 mod survival;

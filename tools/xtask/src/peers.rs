@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 /// What proves a package to be there, and its name in Debian.
-const PACKAGES: [(&str, &str); 26] = [
+const PACKAGES: [(&str, &str); 27] = [
     ("dockerd", "docker.io"),
     ("docker-registry", "docker-registry"),
     ("skopeo", "skopeo"),
@@ -35,6 +35,7 @@ const PACKAGES: [(&str, &str); 26] = [
     ("python3", "python3"),
     ("git", "git"),
     ("script", "bsdutils"),
+    ("systemd-socket-activate", "systemd"),
 ];
 
 /// Where root's programs stand; a PATH without the sbin directories must not lead to an installation.
