@@ -5,6 +5,7 @@
 
 mod builds;
 mod containers;
+mod daemon;
 mod floor;
 mod input;
 mod measure;
@@ -27,7 +28,7 @@ Usage:  cargo xtask bench [--rounds N] [--cases LIST] [--peers LIST]
 
 Options:
   --rounds N     How often each measurement is made; the median counts (default 5)
-  --cases LIST   Of a,b,c,d,durable,push-a,push-b,save,load,look,floor,run,build (default all)
+  --cases LIST   Of a,b,c,d,durable,push-a,push-b,save,load,look,floor,run,build,daemon (default all)
                    a  pull of Debian with Python-like content, one layer of 300 MB in 15,000 files
                    b  the same content in 8 layers
                    c  pull of one layer of 1 GB in 10 files
@@ -37,12 +38,16 @@ Options:
                    run  a container of busybox that runs `true`, made, run and removed
                    build  a context of 10,000 files and 200 MB, cached and new; ten RUN true; two stages of 3 s.
                       Beside docker and buildah, and BuildKit if SHALE_BENCH_BUILDKIT says where buildkitd is
+                   daemon  the Engine API of shale daemon, dockerd and podman's service: list and inspect
+                     with 200 images as requests; run, build and a pull of b by the docker command
                    floor  inflate, two SHA-256, CRC-64 and one write of the blobs of a and c
   --peers LIST   Of shale,docker,podman,skopeo (default all)
 ";
 
-const CASES: [&str; 13] =
-    ["a", "b", "c", "d", "durable", "push-a", "push-b", "save", "load", "look", "floor", "run", "build"];
+const CASES: [&str; 14] = [
+    "a", "b", "c", "d", "durable", "push-a", "push-b", "save", "load", "look", "floor", "run", "build",
+    "daemon",
+];
 
 /// What the command line asks for.
 struct Wanted {
@@ -71,6 +76,7 @@ fn main() -> Result<()> {
         let table = match case.as_str() {
             "floor" => floor::measure(&storage, &scratch, wanted.rounds)?,
             "durable" => durability(&mut peers, &registry, wanted.rounds)?,
+            "daemon" => daemon::measure(&scratch, &registry, wanted.rounds)?,
             "run" => containers::measure(&scratch, wanted.rounds)?,
             "build" => {
                 print_builds(&scratch, wanted.rounds)?;
