@@ -94,9 +94,9 @@ fn archives() -> Vec<Vec<u8>> {
 
 /// Cut off and spoilt forms of an archive, always the same ones.
 fn spoilt(archive: &[u8]) -> Vec<Vec<u8>> {
-    let mut all: Vec<Vec<u8>> = (0..archive.len()).step_by(700).map(|cut| archive[..cut].to_vec()).collect();
+    let mut all: Vec<Vec<u8>> = (0..archive.len()).step_by(1500).map(|cut| archive[..cut].to_vec()).collect();
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    for _ in 0..12 {
+    for _ in 0..3 {
         let mut copy = archive.to_vec();
         for _ in 0..4 {
             // xorshift64: any numbers do, the same each time.
