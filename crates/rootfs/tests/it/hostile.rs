@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 use std::process::Command;
 
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::Deserialize;
 use shale_rootfs::{Limits, RootEntry, Rootfs, Unpack, decompress, tar_split, unpack};
@@ -78,30 +79,29 @@ fn cases() -> Vec<Case> {
     serde_json::from_slice(&fs::read(fixture("hostile/cases.json")).unwrap()).unwrap()
 }
 
+/// The directory that the cases aim at. Other suites use it too, and other runs of this one: the lock makes them wait.
 struct Canary {
-    made_here: bool,
     before: BTreeMap<String, String>,
+    _lock: fs::File,
 }
 
 impl Canary {
     fn set() -> Canary {
+        let lock = fs::File::create(format!("{CANARY}.lock")).unwrap();
+        flock(&lock, FlockOperation::LockExclusive).unwrap();
         let directory = Path::new(CANARY);
-        let made_here = !directory.exists();
-        if made_here {
-            fs::create_dir_all(directory.join("dir")).unwrap();
-            fs::write(directory.join("existing"), "do not touch\n").unwrap();
-            fs::write(directory.join("secret"), "SECRET-TOKEN\n").unwrap();
-            fs::write(directory.join("dir/victim"), "victim\n").unwrap();
-        }
-        Canary { made_here, before: canary_state() }
+        let _ = fs::remove_dir_all(directory);
+        fs::create_dir_all(directory.join("dir")).unwrap();
+        fs::write(directory.join("existing"), "do not touch\n").unwrap();
+        fs::write(directory.join("secret"), "SECRET-TOKEN\n").unwrap();
+        fs::write(directory.join("dir/victim"), "victim\n").unwrap();
+        Canary { before: canary_state(), _lock: lock }
     }
 }
 
 impl Drop for Canary {
     fn drop(&mut self) {
-        if self.made_here {
-            let _ = fs::remove_dir_all(CANARY);
-        }
+        let _ = fs::remove_dir_all(CANARY);
     }
 }
 
