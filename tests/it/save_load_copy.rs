@@ -1,14 +1,16 @@
 //! Archives between Shale, docker, skopeo and podman, and copies that keep every digest.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_json::{Value, json};
 use shale_tests::data_root::DataRoot;
-use shale_tests::fixtures;
-use shale_tests::image::storage;
+use shale_tests::image::{TAR, storage};
 use shale_tests::peer::{Access, DockerRegistry, Dockerd, Options, Shale};
 use shale_tests::program::{Finished, require, run, shell};
 use shale_tests::scratch::Scratch;
+use shale_tests::{fixtures, sha256_hex};
 
 const NAMES: [&str; 4] = ["whiteouts", "names", "same-layer-twice", "empty-layer"];
 
@@ -114,7 +116,7 @@ fn shale_loads_the_golden_archives_of_docker_20_10_and_28() {
         for name in ["fx/app:1", "fx/base:1", "127.0.0.1:5918/fx/app:1"] {
             assert!(loaded.contains(&format!("Loaded image: {name}")), "{version}: {loaded}");
             let recorded = golden.join(version).join("cli-28.2/images-digests-no-trunc.txt");
-            let recorded = std::fs::read_to_string(recorded).expect("it is in the repository");
+            let recorded = fs::read_to_string(recorded).expect("it is in the repository");
             let id = shale.shale(&["images", "--quiet", "--no-trunc", name]);
             assert!(recorded.contains(id.trim()), "{version}: {name} is {id}");
         }
@@ -146,4 +148,64 @@ fn a_copy_keeps_every_digest_through_registry_layout_and_archive() {
             assert_eq!(raw(&from), raw(&inside));
         }
     }
+}
+
+/// A docker archive of images that have a layer in common and one of their own.
+fn archive_of(scratch: &Scratch, images: usize) -> PathBuf {
+    let folder = scratch.folder(&format!("archive-{images}"));
+    let tar = |name: &str, content: &str| {
+        let script = format!("mkdir -p t; echo {content} > t/{name}; {TAR} -C t -cf {name}.tar {name}");
+        shell(&folder, &script);
+        let bytes = fs::read(folder.join(format!("{name}.tar"))).expect("it was just made");
+        format!("sha256:{}", sha256_hex(&bytes))
+    };
+    let base = tar("base", "below");
+    let mut manifest = Vec::new();
+    for number in 0..images {
+        let own = tar(&format!("own{number}"), &number.to_string());
+        let config = json!({"architecture": "amd64", "os": "linux",
+            "rootfs": {"type": "layers", "diff_ids": [base, own]}});
+        fs::write(folder.join(format!("{number}.json")), config.to_string()).expect("the directory is ours");
+        manifest
+            .push(json!({"Config": format!("{number}.json"), "RepoTags": [format!("many/image{number}:1")],
+            "Layers": ["base.tar", format!("own{number}.tar")]}));
+    }
+    fs::write(folder.join("manifest.json"), Value::from(manifest).to_string())
+        .expect("the directory is ours");
+    shell(&folder, "rm -r t; tar -cf ../archive.tar *; mv ../archive.tar .");
+    folder.join("archive.tar")
+}
+
+#[test]
+fn loading_many_images_waits_for_the_disk_as_often_as_loading_one() {
+    let scratch = Scratch::new("many");
+    let syncs = |images: usize| {
+        let archive = archive_of(&scratch, images);
+        let shale = Shale::new(&scratch.folder(&format!("shale-{images}")));
+        // The directories of a new root are not what is counted.
+        shale.shale(&["images"]);
+        let log = scratch.path().join("strace.log");
+        let mut command = Command::new(require("strace", "strace"));
+        command.args(["-f", "-qq", "-e", "trace=sync,syncfs,fsync,fdatasync", "-o"]).arg(&log);
+        command.arg(shale.program()).arg("--data-root").arg(shale.data_root());
+        let loaded = run(command.args(["load", "-i", text(&archive)])).success();
+        assert_eq!(
+            loaded.lines().filter(|line| line.starts_with("Loaded image: ")).count(),
+            images,
+            "{loaded}"
+        );
+        let (configs, chains) = ids(&DataRoot::read(shale.data_root()));
+        assert_eq!((configs.len(), chains.len()), (images, images + 1));
+        assert!(shale.run(&["fsck"]).is_success());
+        let calls = fs::read_to_string(&log).expect("strace writes it");
+        (calls.lines().filter(|line| line.contains("sync")).count(), archive, configs, chains)
+    };
+    let (for_one, ..) = syncs(1);
+    let (for_many, archive, configs, chains) = syncs(40);
+    assert_eq!(for_one, for_many);
+    assert!(for_one > 0, "nothing was made durable");
+    // Docker takes the archive for what we take it for.
+    let docker = Dockerd::start(&scratch.folder("d"), &scratch.folder("root"), &Options::default());
+    docker.docker(&["load", "-q", "-i", text(&archive)]);
+    assert_eq!(ids(&DataRoot::read(docker.data_root())), (configs, chains));
 }

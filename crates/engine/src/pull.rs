@@ -11,8 +11,8 @@ use shale_oci::{ChainId, Descriptor, DiffId, Digest, ImageConfig, ImageId, Platf
 use shale_registry_client::{BlobError, Client, Event, Source};
 use shale_rootfs::{Limits, Unpack, WriteBack};
 use shale_store::{
-    BlobClaim, ClaimError, DiskError, DistributionError, FinishedLayer, HeldLayers, HoldError, ImageError,
-    Name, PublishError, PutImage, PutImageError, ReferenceChange, ReferencesError, V2Metadata,
+    BlobClaim, ClaimError, DiskError, FinishedLayer, HeldLayers, HoldError, ImageError, Name, NewImage,
+    NewLayer, Publication, PublishImagesError, PutImage, ReferenceChange, ReferencesError, V2Metadata,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -60,21 +60,15 @@ pub enum PullError {
     /// A download could not be reserved.
     #[error(transparent)]
     Claim(#[from] ClaimError),
-    /// The layers could not be published.
+    /// Layers, config or names could not be published.
     #[error(transparent)]
-    Publish(#[from] PublishError),
-    /// The config could not be stored.
-    #[error(transparent)]
-    PutImage(#[from] PutImageError),
+    Publish(#[from] PublishImagesError),
     /// An image that is here could not be looked at.
     #[error(transparent)]
     Image(#[from] ImageError),
     /// The names could not be read.
     #[error(transparent)]
     References(#[from] ReferencesError),
-    /// What is known about the blobs could not be written.
-    #[error(transparent)]
-    Distribution(#[from] DistributionError),
     /// The disk failed.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -113,9 +107,17 @@ impl Engine {
             return Err(PlanError::Platform { reference, wanted: wanted.clone() }.into());
         }
         let image_id = remote::image_id(&image.manifest);
-        let _held = self.provide_layers(client, &repository, &image, layers, is_here, progress).await?;
-        self.store.put_image(&config_bytes, PutImage::default())?;
-        let is_new = self.put_pulled(&reference, image.digest, &config_bytes)?;
+        let provided = self.provide_layers(client, &repository, &image, &layers, is_here, progress).await?;
+        let new: Vec<String> = provided.new.iter().map(|layer| layer.descriptor.digest.short()).collect();
+        let is_new = {
+            let (engine, reference) = (self.clone(), reference.clone());
+            let pulled =
+                move || engine.put_pulled(&reference, image.digest, &config_bytes, &layers, provided);
+            tokio::task::spawn_blocking(pulled).await.expect("publishing does not panic")?
+        };
+        for id in new {
+            progress.layer(&id, &Status::PullComplete);
+        }
         progress.message(&format!("Digest: {}", image.digest));
         Ok(Pulled { reference, digest: image.digest, image: image_id, is_new })
     }
@@ -137,46 +139,41 @@ impl Engine {
         Ok(Config { bytes: bytes.bytes().to_vec(), parsed, is_here: false })
     }
 
-    /// Makes all layers be there and held, and returns the holds. `is_here`: the store has the image already.
+    /// Makes all layers be there, held or ready for publishing. `is_here`: the store has the image already.
     async fn provide_layers(
         &self,
         client: &Client,
         repository: &Repository,
         image: &RemoteImage,
-        layers: Vec<PlannedLayer>,
+        layers: &[PlannedLayer],
         is_here: bool,
         progress: &Arc<dyn Progress>,
-    ) -> Result<Vec<Hold>, PullError> {
-        let mut held = self.hold_sound_layers(&layers)?;
+    ) -> Result<Provided, PullError> {
+        let mut held = self.hold_sound_layers(layers)?;
         // Docker looks at no layer of an image that it has, and so tells of none.
         let is_silent = is_here && held.len() == layers.len();
         for (index, layer) in layers.iter().enumerate().filter(|_| !is_silent) {
             let status = if index < held.len() { Status::AlreadyExists } else { Status::PullingFsLayer };
             progress.layer(&layer.descriptor.digest.short(), &status);
         }
-        let mut holds = Vec::new();
+        let mut fetched = Fetched::default();
         if held.len() < layers.len() {
             // All claims are taken in one order, so that two pulls of overlapping images cannot wait for each other.
             let claims = self.claim_blobs(&layers[held.len()..], progress).await?;
             let known = held.len();
             // Whoever had a claim before may have published the layer.
-            held = self.hold_sound_layers(&layers)?;
+            held = self.hold_sound_layers(layers)?;
             for layer in &layers[known..held.len()] {
                 progress.layer(&layer.descriptor.digest.short(), &Status::PullComplete);
             }
             let missing = &layers[held.len()..];
             if !missing.is_empty() {
                 let fetch = Fetch::new(self, client, repository, &image.source, progress);
-                let base = held.last().map(|layer| layer.chain_id);
-                holds.push(Hold::Published(fetch.layers(base, missing, claims).await?));
-            }
-            for layer in missing {
-                progress.layer(&layer.descriptor.digest.short(), &Status::PullComplete);
+                fetched = fetch.layers(missing, claims).await?;
             }
         }
-        self.note_source(repository, &layers[..held.len()])?;
-        holds.push(Hold::Found(Box::new(held)));
-        Ok(holds)
+        let new = layers[held.len()..].to_vec();
+        Ok(Provided { held, new, fetched })
     }
 
     /// Holds the longest sound stack of layers from the bottom, and returns its members.
@@ -212,36 +209,45 @@ impl Engine {
         claiming.await.expect("claiming does not panic")
     }
 
-    /// Notes for layers that were here already in which repository they are too, as Docker does.
-    fn note_source(&self, repository: &Repository, layers: &[PlannedLayer]) -> Result<(), DistributionError> {
-        let seen: Vec<(DiffId, V2Metadata)> = layers
-            .iter()
-            .map(|layer| (layer.diff_id, V2Metadata::pulled(layer.descriptor.digest, repository.full())))
-            .collect();
-        if seen.is_empty() { Ok(()) } else { self.store.add_metadata(&seen) }
-    }
-
-    /// Stores the config and sets the digest and the tag with it; returns whether one of them is news.
-    fn put_pulled(&self, reference: &Reference, digest: Digest, config: &[u8]) -> Result<bool, PullError> {
+    /// Publishes the layers, stores the config, sets the digest and the tag, and notes in which repository the layers are;
+    /// returns whether one of the names is news.
+    fn put_pulled(
+        &self,
+        reference: &Reference,
+        digest: Digest,
+        config: &[u8],
+        layers: &[PlannedLayer],
+        provided: Provided,
+    ) -> Result<bool, PullError> {
+        let Provided { held, fetched, .. } = provided;
         let repository = reference.repository.familiar();
         let image = ImageId::new(Digest::sha256(config));
-        let before = self.store.references()?;
         let digest_key = reference.repository.at(digest).familiar();
-        let add_digest = ReferenceChange::Digest { name: Name { repository, key: &digest_key }, image };
-        if reference.digest.is_some() {
-            self.store.put_named_image(config, PutImage::default(), &[add_digest])?;
-            return Ok(before.image(repository, &digest_key) != Some(image));
-        }
         let tag_key = reference.familiar();
+        let add_digest = ReferenceChange::Digest { name: Name { repository, key: &digest_key }, image };
         let add_tag = ReferenceChange::Tag { name: Name { repository, key: &tag_key }, image };
-        let is_taken = before.image(repository, &digest_key).is_some_and(|known| known != image);
-        if is_taken {
+        let names = if reference.digest.is_some() {
+            vec![add_digest]
+        } else if self.store.references()?.image(repository, &digest_key).is_some_and(|known| known != image)
+        {
             // A digest keeps naming the image that it named first; the tag moves all the same, as in Docker.
             tracing::warn!(%digest, "the digest names another image already");
-        }
-        let names = if is_taken { &[add_tag][..] } else { &[add_digest, add_tag] };
-        self.store.put_named_image(config, PutImage::default(), names)?;
-        Ok(before.image(repository, &tag_key) != Some(image))
+            vec![add_tag]
+        } else {
+            vec![add_digest, add_tag]
+        };
+        let full = reference.repository.full();
+        let seen =
+            layers.iter().map(|layer| (layer.diff_id, V2Metadata::pulled(layer.descriptor.digest, full)));
+        let base = held.last().map(|layer| layer.chain_id);
+        let published = self.store.publish(Publication {
+            layers: NewLayer::stack(base, fetched.layers).collect(),
+            // What was here already is noted for the new repository too, as Docker does.
+            seen: seen.collect(),
+            images: vec![NewImage { config, put: PutImage::default(), names }],
+        })?;
+        let key = if reference.digest.is_some() { &digest_key } else { &tag_key };
+        Ok(published.before.image(repository, key) != Some(image))
     }
 }
 
@@ -253,11 +259,18 @@ struct Config {
     is_here: bool,
 }
 
-/// Keeps layers from being deleted until the image is written.
-#[allow(dead_code)] // Held for their drops.
-enum Hold {
-    Found(Box<HeldLayers>),
-    Published(shale_store::PublishedLayers),
+/// All layers of an image, from the bottom: those of the store, kept from being deleted, and those that were fetched.
+struct Provided {
+    held: HeldLayers,
+    new: Vec<PlannedLayer>,
+    fetched: Fetched,
+}
+
+/// Layers that wait for being published, bottom first. Nobody else fetches their blobs before that.
+#[derive(Default)]
+struct Fetched {
+    layers: Vec<FinishedLayer>,
+    _claims: Vec<BlobClaim>,
 }
 
 /// What all downloads of a pull share.
@@ -303,13 +316,12 @@ impl Fetch {
         }
     }
 
-    /// Fetches `missing`, which stand on `base`, all at once, and publishes them together.
+    /// Fetches `missing`, all at once.
     async fn layers(
         &self,
-        base: Option<ChainId>,
         missing: &[PlannedLayer],
         claims: BTreeMap<Digest, BlobClaim>,
-    ) -> Result<shale_store::PublishedLayers, PullError> {
+    ) -> Result<Fetched, PullError> {
         // The lowest layer comes first: it is the largest most of the time, and each part of the image stands on it.
         let waiting = Arc::new(Mutex::new(VecDeque::from(blobs(missing, claims))));
         let mut downloads = JoinSet::new();
@@ -335,15 +347,13 @@ impl Fetch {
                 claims.push(blob.claim);
             }
         }
-        let finished =
+        let layers =
             finished.into_iter().map(|layer| layer.expect("each layer is the place of one blob")).collect();
         // The blobs are not needed any more; emptied now, the sync of the layers does not write them out.
         for claim in &mut claims {
             claim.restart()?;
         }
-        let store = Arc::clone(&self.engine.store);
-        let publishing = tokio::task::spawn_blocking(move || store.publish_layers(base, finished));
-        Ok(publishing.await.expect("publishing does not panic")?)
+        Ok(Fetched { layers, _claims: claims })
     }
 
     async fn blob(&self, blob: Blob) -> Result<FetchedBlob, PullError> {
@@ -352,7 +362,7 @@ impl Fetch {
         for (index, diff_id) in places {
             let layer;
             (claim, layer) = self.layer(&descriptor, claim, diff_id).await?;
-            layers.push((index, layer.from_blob(descriptor.digest, self.repository.full())));
+            layers.push((index, layer));
         }
         Ok(FetchedBlob { claim, layers })
     }

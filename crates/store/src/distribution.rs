@@ -15,12 +15,13 @@ use shale_oci::{Algorithm, DiffId, Digest, go_json};
 use crate::Store;
 use crate::durable::{self, Batch, DiskError};
 use crate::layout::Layout;
-use crate::lease::{Lease, Purpose};
 use crate::lock::AccessError;
-use crate::random;
 
 /// Docker keeps so many entries for a layer and forgets the oldest.
 const ENTRIES_MAX: usize = 50;
+
+/// Mode of the files.
+pub(crate) const FILE_MODE: u32 = 0o644;
 
 /// A place where a layer was seen as a blob.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -129,17 +130,17 @@ impl Store {
 
     /// Notes where layers were seen. An entry that is known moves to the end; the oldest of more than 50 goes.
     ///
-    /// For layers that are published at the same time, [`crate::FinishedLayer::from_blob`] is cheaper.
+    /// Together with layers that are published at the same time, [`Store::publish`] is cheaper.
     ///
     /// # Errors
     /// [`DistributionError`] when the store may not be written or the disk failed.
     pub fn add_metadata(&self, seen: &[(DiffId, V2Metadata)]) -> Result<(), DistributionError> {
         let _commit = self.commit()?;
-        let staged = stage(&self.layout, seen, Sync::Now)?;
-        if !staged.batch.is_empty() {
-            staged.batch.publish()?;
+        let mut batch = Batch::new(self.layout.staging());
+        for (path, content) in note(&self.layout, seen)?.files {
+            batch.stage_synced(path, content.as_bytes(), FILE_MODE)?;
         }
-        Ok(())
+        Ok(batch.publish()?)
     }
 
     /// Forgets an entry, because the registry no longer has the blob there.
@@ -158,7 +159,7 @@ impl Store {
         if entries.is_empty() {
             durable::remove_file(&path)?;
         } else {
-            durable::replace(self.layout.staging(), path, encode(&entries).as_bytes(), 0o644)?;
+            durable::replace(self.layout.staging(), path, encode(&entries).as_bytes(), FILE_MODE)?;
         }
         Ok(())
     }
@@ -192,63 +193,23 @@ fn encode(entries: &[V2Metadata]) -> String {
     json
 }
 
-/// When staged files get to the disk, and where they wait for it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sync {
-    /// At once; the caller holds the lock.
-    Now,
-    /// The caller syncs the file system, and takes the lock only after that.
-    Later,
-}
-
-/// Changed files, not renamed yet, and what they were made from.
-pub(crate) struct Staged {
-    pub(crate) batch: Batch,
+/// Files that change when layers are noted, and what they were made from.
+pub(crate) struct Noting {
+    /// In Docker's order: the list first, then the way back.
+    pub(crate) files: Vec<(PathBuf, String)>,
     read: Vec<(DiffId, Vec<V2Metadata>)>,
-    _place: Option<StagingPlace>,
 }
 
-/// A directory that keeps staged files from the sweeps of other processes while nobody holds the lock.
-struct StagingPlace {
-    path: PathBuf,
-    lease: Lease,
-}
-
-impl StagingPlace {
-    fn make(layout: &Layout) -> Result<StagingPlace, DiskError> {
-        let (lease, purpose) = Lease::take(&layout.leases(), || Purpose::Staging {
-            directory: format!("staging-{}", random::hex(16)),
-        })?;
-        let name = purpose.staged_name().expect("a staging lease names a directory");
-        let place = StagingPlace { path: layout.staging().join(name), lease };
-        durable::create_dir(&place.path, 0o700)?;
-        Ok(place)
-    }
-}
-
-impl Drop for StagingPlace {
-    fn drop(&mut self) {
-        if durable::remove_tree(&self.path).is_err() {
-            self.lease.abandon();
-        }
-    }
-}
-
-/// Writes the files that change when `seen` is noted. In Docker's order: the list first, then the way back.
-pub(crate) fn stage(layout: &Layout, seen: &[(DiffId, V2Metadata)], sync: Sync) -> Result<Staged, DiskError> {
-    let place = match sync {
-        Sync::Later if !seen.is_empty() => Some(StagingPlace::make(layout)?),
-        _ => None,
-    };
-    let directory = place.as_ref().map_or_else(|| layout.staging(), |place| place.path.clone());
-    let mut staged = Staged { batch: Batch::new(directory), read: Vec::new(), _place: place };
+/// Works out what changes when `seen` is noted.
+pub(crate) fn note(layout: &Layout, seen: &[(DiffId, V2Metadata)]) -> Result<Noting, DiskError> {
+    let mut noting = Noting { files: Vec::new(), read: Vec::new() };
     let mut changed: Vec<(DiffId, Vec<V2Metadata>)> = Vec::new();
     for (diff_id, entry) in seen {
         let position = match changed.iter().position(|(known, _)| known == diff_id) {
             Some(position) => position,
             None => {
                 let entries = read(layout, *diff_id)?;
-                staged.read.push((*diff_id, entries.clone()));
+                noting.read.push((*diff_id, entries.clone()));
                 changed.push((*diff_id, entries));
                 changed.len() - 1
             }
@@ -258,13 +219,9 @@ pub(crate) fn stage(layout: &Layout, seen: &[(DiffId, V2Metadata)], sync: Sync) 
         entries.push(entry.clone());
         entries.drain(..entries.len().saturating_sub(ENTRIES_MAX));
     }
-    let mut put = |path, content: &str| match sync {
-        Sync::Now => staged.batch.stage_synced(path, content.as_bytes(), 0o644),
-        Sync::Later => staged.batch.stage_unsynced(path, content.as_bytes(), 0o644),
-    };
-    for ((diff_id, entries), (_, before)) in changed.iter().zip(&staged.read) {
+    for ((diff_id, entries), (_, before)) in changed.iter().zip(&noting.read) {
         if entries != before {
-            put(layout.metadata_by_diff_id(*diff_id), &encode(entries))?;
+            noting.files.push((layout.metadata_by_diff_id(*diff_id), encode(entries)));
         }
     }
     let mut done = Vec::new();
@@ -277,15 +234,15 @@ pub(crate) fn stage(layout: &Layout, seen: &[(DiffId, V2Metadata)], sync: Sync) 
         let path = layout.diff_id_by_digest(entry.digest);
         let diff_id = diff_id.to_string();
         if durable::read(&path)?.as_deref() != Some(diff_id.as_bytes()) {
-            put(path, &diff_id)?;
+            noting.files.push((path, diff_id));
         }
     }
-    Ok(staged)
+    Ok(noting)
 }
 
-/// Whether the lists are still those that the staged files were made from.
-pub(crate) fn still_true(layout: &Layout, staged: &Staged) -> Result<bool, DiskError> {
-    for (diff_id, entries) in &staged.read {
+/// Whether the lists are still those that the files were made from.
+pub(crate) fn still_true(layout: &Layout, noting: &Noting) -> Result<bool, DiskError> {
+    for (diff_id, entries) in &noting.read {
         if read(layout, *diff_id)? != *entries {
             return Ok(false);
         }

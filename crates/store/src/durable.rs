@@ -58,10 +58,6 @@ impl Batch {
         Batch { staging, staged: Vec::new(), published: 0 }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.staged.is_empty()
-    }
-
     /// Writes `content` for `to` without syncing it; the caller syncs the file system before it publishes.
     pub(crate) fn stage_unsynced(&mut self, to: PathBuf, content: &[u8], mode: u32) -> Result<()> {
         self.stage(to, content, mode).map(drop)
@@ -81,18 +77,33 @@ impl Batch {
         create_file(&from, content, mode)
     }
 
+    /// Makes the content of all files durable, each by itself.
+    pub(crate) fn sync_each(&self) -> Result<()> {
+        self.staged.iter().try_for_each(|staged| sync_file_if_there(&staged.from))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.staged.len()
+    }
+
     /// Makes all files visible, first staged first, and returns when the names are on the disk.
     pub(crate) fn publish(mut self) -> Result<()> {
-        let mut directories: Vec<&Path> = Vec::new();
-        for staged in &self.staged {
+        let mut directories = Vec::new();
+        self.rename(&mut directories)?;
+        sync_dirs(&directories)
+    }
+
+    /// Makes all files visible, first staged first, and notes in which directories names are to be synced.
+    pub(crate) fn rename(&mut self, directories: &mut Vec<PathBuf>) -> Result<()> {
+        for staged in &self.staged[self.published..] {
             rename(&staged.from, &staged.to)?;
             self.published += 1;
             let directory = staged.to.parent().expect("a target has a directory");
-            if !directories.contains(&directory) {
-                directories.push(directory);
+            if !directories.iter().any(|known| known == directory) {
+                directories.push(directory.to_owned());
             }
         }
-        directories.into_iter().try_for_each(sync_dir)
+        Ok(())
     }
 }
 
@@ -172,6 +183,11 @@ pub(crate) fn sync_dir(path: &Path) -> Result<()> {
     File::open(path)
         .and_then(|directory| directory.sync_all())
         .map_err(|source| DiskError::new("sync", path, source))
+}
+
+/// Makes the names in all `directories` durable, in their order.
+pub(crate) fn sync_dirs(directories: &[PathBuf]) -> Result<()> {
+    directories.iter().try_for_each(|directory| sync_dir(directory))
 }
 
 /// Makes the content of a file durable; a missing one is none.

@@ -4,6 +4,7 @@
 //! Not here: names of images, and what a config says beyond its layers.
 
 mod metadata;
+mod publish;
 mod put;
 mod read;
 mod remove;
@@ -14,6 +15,7 @@ use crate::durable::DiskError;
 use crate::layers::{Layer, LayerError};
 
 pub use metadata::ImageMetadataError;
+pub use publish::{NewImage, Publication, PublishImagesError, Published};
 pub use put::{PutImage, PutImageError};
 pub use read::ResolveError;
 pub(crate) use read::{ids, read_content};

@@ -23,7 +23,8 @@ pub(crate) use check::{damages, expected_lower};
 pub use hold::{HeldLayer, HeldLayers, HoldError};
 pub use mend::MendError;
 pub use mount::{MountError, MountedLayer};
-pub use publish::{PublishError, PublishedLayers};
+pub(crate) use publish::{LayerPlan, name, plan, write_positions};
+pub use publish::{NewLayer, PublishError, PublishedLayers};
 pub(crate) use read::{Index, chains, parse_trimmed, read, read_link_id};
 pub(crate) use remove::{
     Removal, begin_removal, cache_ids, finish_removals, paths, remove_directory, remove_link, unfinished,

@@ -23,6 +23,7 @@ mod open;
 mod random;
 mod reach;
 mod references;
+mod staging;
 mod sweep;
 
 pub use containers::{Container, ContainerState, Volume};
@@ -32,13 +33,13 @@ pub use durable::DiskError;
 pub use fsck::{Finding, Severity};
 pub use gc::{Garbage, GcError, GcItem, GcOptions, GcReport};
 pub use images::{
-    Image, ImageError, ImageMetadataError, PutImage, PutImageError, RemoveImageError, RemovedImage,
-    ResolveError, StoredImage,
+    Image, ImageError, ImageMetadataError, NewImage, Publication, PublishImagesError, Published, PutImage,
+    PutImageError, RemoveImageError, RemovedImage, ResolveError, StoredImage,
 };
 pub use layers::{
     BeginLayerError, FinishLayerError, FinishedLayer, HeldLayer, HeldLayers, HoldError, LAYERS_MAX, Layer,
-    LayerDamage, LayerError, LayerWriter, MendError, MountError, MountedLayer, OverlayPaths, PublishError,
-    PublishedLayers,
+    LayerDamage, LayerError, LayerWriter, MendError, MountError, MountedLayer, NewLayer, OverlayPaths,
+    PublishError, PublishedLayers,
 };
 pub use lock::AccessError;
 pub use mounts::{

@@ -128,6 +128,16 @@ pub enum ReferenceChange<'a> {
     },
 }
 
+impl ReferenceChange<'_> {
+    /// Returns the image that gets the name.
+    pub(crate) fn image(&self) -> Option<ImageId> {
+        match self {
+            ReferenceChange::Tag { image, .. } | ReferenceChange::Digest { image, .. } => Some(*image),
+            ReferenceChange::Remove { .. } => None,
+        }
+    }
+}
+
 impl References {
     /// Parses the content of `repositories.json`.
     ///
@@ -232,6 +242,18 @@ impl References {
     pub fn names_image(&self, image: ImageId) -> bool {
         let text = image.to_string();
         self.repositories.values().any(|names| names.values().any(|named| *named == text))
+    }
+
+    /// Returns the names as they are after all `changes`.
+    pub(crate) fn changed<'c>(
+        &self,
+        changes: impl Iterator<Item = &'c ReferenceChange<'c>>,
+    ) -> Result<References, ChangeReferencesError> {
+        let mut after = self.clone();
+        for change in changes {
+            after.apply(change)?;
+        }
+        Ok(after)
     }
 
     fn apply(&mut self, change: &ReferenceChange<'_>) -> Result<(), ChangeReferencesError> {
@@ -350,16 +372,9 @@ impl Store {
         &self,
         changes: &[ReferenceChange<'_>],
     ) -> Result<References, ChangeReferencesError> {
+        check_images(&self.layout, changes.iter())?;
         let before = read(&self.layout)?;
-        let mut after = before.clone();
-        for change in changes {
-            if let ReferenceChange::Tag { image, .. } | ReferenceChange::Digest { image, .. } = change
-                && durable::metadata(&self.layout.content(*image))?.is_none()
-            {
-                return Err(ChangeReferencesError::NoSuchImage(*image));
-            }
-            after.apply(change)?;
-        }
+        let after = before.changed(changes.iter())?;
         if after != before {
             let content = after.encode();
             durable::replace(self.layout.staging(), self.layout.repositories(), content.as_bytes(), 0o600)?;
@@ -383,6 +398,19 @@ pub(crate) fn check_names(changes: &[ReferenceChange<'_>]) -> Result<(), ChangeR
         if !fits {
             let (repository, key) = (name.repository.to_owned(), name.key.to_owned());
             return Err(ChangeReferencesError::Key { repository, key });
+        }
+    }
+    Ok(())
+}
+
+/// Refuses names for images that are not in the store; the caller holds the lock.
+pub(crate) fn check_images<'c>(
+    layout: &crate::layout::Layout,
+    changes: impl Iterator<Item = &'c ReferenceChange<'c>>,
+) -> Result<(), ChangeReferencesError> {
+    for image in changes.filter_map(ReferenceChange::image) {
+        if durable::metadata(&layout.content(image))?.is_none() {
+            return Err(ChangeReferencesError::NoSuchImage(image));
         }
     }
     Ok(())

@@ -9,8 +9,8 @@ use serde::Serialize;
 use shale_oci::{Digest, HistoryEntry, ImageId, Platform, Reference, RootFs, RunConfig};
 use shale_rootfs::{Rootfs, UnpackError, decompress, unpack};
 use shale_store::{
-    BeginLayerError, FinishLayerError, FinishedLayer, ImageMetadataError, Name, PublishError, PutImage,
-    PutImageError, ReferenceChange,
+    BeginLayerError, FinishLayerError, FinishedLayer, ImageMetadataError, Name, NewImage, NewLayer,
+    Publication, PublishImagesError, PutImage, ReferenceChange,
 };
 
 use crate::Engine;
@@ -57,12 +57,9 @@ pub enum ImportError {
     /// The store did not take the layer.
     #[error(transparent)]
     Finish(#[from] FinishLayerError),
-    /// The layer could not be published.
+    /// The layer, the config or the name could not be published.
     #[error(transparent)]
-    Publish(#[from] PublishError),
-    /// The config or the name could not be written.
-    #[error(transparent)]
-    PutImage(#[from] PutImageError),
+    Publish(#[from] PublishImagesError),
     /// The time of tagging could not be written.
     #[error(transparent)]
     Metadata(#[from] ImageMetadataError),
@@ -104,18 +101,19 @@ impl Engine {
             return Err(ImportError::OperatingSystem(import.platform.os.clone()));
         }
         let layer = self.import_layer(archive)?;
-        let published = self.store.publish_layers(None, vec![layer])?;
-        let diff_ids = published.iter().map(|layer| layer.diff_id).collect();
-        let config =
-            config_json(import, &run_config, MAKER, now, RootFs { kind: "layers".to_owned(), diff_ids });
-        let Some(reference) = &import.reference else {
-            return Ok(self.store.put_image(&config, PutImage::default())?);
-        };
+        let rootfs = RootFs { kind: "layers".to_owned(), diff_ids: vec![layer.diff_id()] };
+        let config = config_json(import, &run_config, MAKER, now, rootfs);
         let image = ImageId::new(Digest::sha256(&config));
-        let key = reference.familiar();
-        let name = Name { repository: reference.repository.familiar(), key: &key };
-        self.store.put_named_image(&config, PutImage::default(), &[ReferenceChange::Tag { name, image }])?;
-        self.store.set_last_updated(image, now)?;
+        let name = import.reference.as_ref().map(|name| (name.repository.familiar(), name.familiar()));
+        let names = name
+            .iter()
+            .map(|(repository, key)| ReferenceChange::Tag { name: Name { repository, key }, image });
+        let images = vec![NewImage { config: &config, put: PutImage::default(), names: names.collect() }];
+        let layers = vec![NewLayer { parent: None, layer }];
+        let _published = self.store.publish(Publication { layers, seen: Vec::new(), images })?;
+        if name.is_some() {
+            self.store.set_last_updated(image, now)?;
+        }
         Ok(image)
     }
 

@@ -4,15 +4,15 @@ mod docker;
 mod layer;
 mod oci;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use shale_oci::{
     ChainId, ConfigError, DiffId, Digest, DocumentError, ImageConfig, ImageId, Platform, Reference,
     ReferenceError, VerifyError,
 };
 use shale_store::{
-    DiskError, FinishedLayer, HeldLayer, HoldError, ImageMetadataError, LAYERS_MAX, Name, PublishError,
-    PublishedLayers, PutImage, PutImageError, ReferenceChange, References, ReferencesError,
+    HeldLayer, HoldError, LAYERS_MAX, Name, NewImage, NewLayer, Publication, PublishImagesError, PutImage,
+    ReferenceChange,
 };
 
 pub use super::members::Input;
@@ -115,21 +115,9 @@ pub enum LoadError {
     /// A layer that is here could not be looked at.
     #[error(transparent)]
     Hold(#[from] HoldError),
-    /// The layers could not be published.
+    /// Layers, configs or names could not be published.
     #[error(transparent)]
-    Publish(#[from] PublishError),
-    /// The config or the names could not be written.
-    #[error(transparent)]
-    PutImage(#[from] PutImageError),
-    /// The parent could not be noted.
-    #[error(transparent)]
-    Metadata(#[from] ImageMetadataError),
-    /// The names could not be read.
-    #[error(transparent)]
-    References(#[from] ReferencesError),
-    /// The disk failed.
-    #[error(transparent)]
-    Disk(#[from] DiskError),
+    Publish(#[from] PublishImagesError),
 }
 
 /// An image that the archive describes, checked as far as that goes without its layers.
@@ -148,6 +136,8 @@ struct PlannedImage {
 struct PlannedLayer {
     diff_id: DiffId,
     chain_id: ChainId,
+    /// The layers below.
+    parent: Option<ChainId>,
     member: String,
     links: Links,
     /// What the member must be, in an OCI layout.
@@ -157,8 +147,8 @@ struct PlannedLayer {
 impl Engine {
     /// Loads all images of an archive: as docker saves them, or an OCI layout. Blocks.
     ///
-    /// Layers that the store has are not read. All others are unpacked and checked before the first one is published;
-    /// configs and names follow when all layers of all images are there. With a `platform` only images for it count;
+    /// Layers that the store has are not read. All others are unpacked and checked before anything is published; then
+    /// layers, configs and names of all images become visible in one commit, with one sync. With a `platform` only images for it count;
     /// without one an index is resolved for this machine.
     ///
     /// # Errors
@@ -180,20 +170,13 @@ impl Engine {
             .iter()
             .map(|layer| members.find(&layer.member, layer.links))
             .collect::<Result<Vec<Content>, _>>()?;
-        let mut finished: HashMap<ChainId, FinishedLayer> = self
-            .unpack_members(&missing, contents, progress)?
-            .into_iter()
-            .zip(&missing)
-            .map(|(unpacked, layer)| (layer.chain_id, unpacked))
+        let finished = self.unpack_members(&missing, contents, progress)?;
+        let layers = missing
+            .iter()
+            .zip(finished)
+            .map(|(planned, layer)| NewLayer { parent: planned.parent, layer })
             .collect();
-        let mut published = Vec::with_capacity(images.len());
-        for image in &images {
-            published.push(self.publish_image_layers(image, &mut finished)?);
-        }
-        let before = self.store.references()?;
-        let loaded = images.iter().map(|image| self.put_loaded(image, &before)).collect::<Result<_, _>>()?;
-        self.set_parents(&images)?;
-        Ok(loaded)
+        self.publish_loaded(&images, layers)
     }
 
     /// Holds, for each image, the longest sound stack of its layers that the store has.
@@ -223,59 +206,47 @@ impl Engine {
         Ok((held, holds))
     }
 
-    fn publish_image_layers(
+    /// Publishes all layers, configs and names in one commit.
+    fn publish_loaded(
         &self,
-        image: &PlannedImage,
-        finished: &mut HashMap<ChainId, FinishedLayer>,
-    ) -> Result<PublishedLayers, PublishError> {
-        let known = image.layers.iter().take_while(|layer| !finished.contains_key(&layer.chain_id)).count();
-        let new: Vec<FinishedLayer> =
-            image.layers[known..].iter().filter_map(|layer| finished.remove(&layer.chain_id)).collect();
-        if new.is_empty() {
-            return Ok(PublishedLayers::default());
-        }
-        let base = known.checked_sub(1).map(|below| image.layers[below].chain_id);
-        self.store.publish_layers(base, new)
-    }
-
-    fn put_loaded(&self, image: &PlannedImage, before: &References) -> Result<Loaded, LoadError> {
-        let keys: Vec<String> = image.names.iter().map(Reference::familiar).collect();
-        let changes: Vec<ReferenceChange<'_>> = image
-            .names
-            .iter()
-            .zip(&keys)
-            .map(|(name, key)| ReferenceChange::Tag {
+        images: &[PlannedImage],
+        layers: Vec<NewLayer>,
+    ) -> Result<Vec<Loaded>, LoadError> {
+        let keys: Vec<Vec<String>> =
+            images.iter().map(|image| image.names.iter().map(Reference::familiar).collect()).collect();
+        let new = images.iter().zip(&keys).map(|(image, keys)| {
+            let names = image.names.iter().zip(keys).map(|(name, key)| ReferenceChange::Tag {
                 name: Name { repository: name.repository.familiar(), key },
                 image: image.id,
-            })
-            .collect();
-        self.store.put_named_image(&image.config_bytes, PutImage::default(), &changes)?;
-        let names = image.names.iter().zip(&keys).map(|(reference, key)| {
-            let replaced = before.image(reference.repository.familiar(), key);
-            LoadedName {
-                reference: reference.clone(),
-                replaced: replaced.filter(|replaced| *replaced != image.id),
-            }
+            });
+            let put = PutImage { parent: parent_of(image, images), built_locally: false };
+            NewImage { config: &image.config_bytes, put, names: names.collect() }
         });
-        Ok(Loaded { image: image.id, names: names.collect() })
+        let publication = Publication { layers, seen: Vec::new(), images: new.collect() };
+        let before = self.store.publish(publication)?.before;
+        let loaded = images.iter().zip(&keys).map(|(image, keys)| {
+            let names = image.names.iter().zip(keys).map(|(reference, key)| {
+                let replaced = before.image(reference.repository.familiar(), key);
+                LoadedName {
+                    reference: reference.clone(),
+                    replaced: replaced.filter(|replaced| *replaced != image.id),
+                }
+            });
+            Loaded { image: image.id, names: names.collect() }
+        });
+        Ok(loaded.collect())
     }
+}
 
-    /// Notes which image was built upon which, where both are in the archive and their histories say so too.
-    fn set_parents(&self, images: &[PlannedImage]) -> Result<(), ImageMetadataError> {
-        for image in images {
-            let parent = image.parent.filter(|parent| *parent != image.id);
-            let Some(parent) = parent.and_then(|parent| images.iter().find(|other| other.id == parent))
-            else {
-                continue;
-            };
-            if is_one_step(&parent.config, &image.config) {
-                self.store.set_parent(image.id, Some(parent.id))?;
-            } else {
-                tracing::warn!(image = %image.id, parent = %parent.id, "the archive names a wrong parent");
-            }
-        }
-        Ok(())
+/// Returns upon which image this one was built, where both are in the archive and their histories say so too.
+fn parent_of(image: &PlannedImage, images: &[PlannedImage]) -> Option<ImageId> {
+    let named = image.parent.filter(|parent| *parent != image.id)?;
+    let parent = images.iter().find(|other| other.id == named)?;
+    if is_one_step(&parent.config, &image.config) {
+        return Some(parent.id);
     }
+    tracing::warn!(image = %image.id, parent = %parent.id, "the archive names a wrong parent");
+    None
 }
 
 /// Whether `child` was built upon `parent` by one step.
@@ -334,13 +305,16 @@ fn plan_image(
     if diff_ids.len() > LAYERS_MAX {
         return Err(LoadError::TooManyLayers(diff_ids.len()));
     }
-    let layers = ChainId::stack(diff_ids)
-        .into_iter()
-        .zip(diff_ids)
-        .zip(members)
-        .map(|((chain_id, diff_id), (member, links, blob))| PlannedLayer {
+    let chains = ChainId::stack(diff_ids);
+    let parents = std::iter::once(None).chain(chains.iter().copied().map(Some));
+    let layers = chains
+        .iter()
+        .zip(parents)
+        .zip(diff_ids.iter().zip(members))
+        .map(|((chain_id, parent), (diff_id, (member, links, blob)))| PlannedLayer {
             diff_id: *diff_id,
-            chain_id,
+            chain_id: *chain_id,
+            parent,
             member,
             links,
             blob,

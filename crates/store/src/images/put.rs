@@ -19,6 +19,15 @@ pub struct PutImage {
     pub built_locally: bool,
 }
 
+impl PutImage {
+    /// Returns the files beside the config: their names and what is in them.
+    pub(super) fn files(&self) -> impl Iterator<Item = (&'static str, Vec<u8>)> + use<> {
+        let built_locally = self.built_locally.then(|| ("builtLocally", vec![1]));
+        let parent = self.parent.map(|parent| ("parent", parent.to_string().into_bytes()));
+        built_locally.into_iter().chain(parent)
+    }
+}
+
 /// Why [`Store::put_image`] stored nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum PutImageError {
@@ -84,11 +93,8 @@ impl Store {
         if durable::read(&path)?.as_deref() != Some(config) {
             durable::replace(self.layout.staging(), path, config, 0o600)?;
         }
-        if put.built_locally {
-            metadata::write(&self.layout, id, "builtLocally", &[1])?;
-        }
-        if let Some(parent) = put.parent {
-            metadata::write(&self.layout, id, "parent", parent.to_string().as_bytes())?;
+        for (key, value) in put.files() {
+            metadata::write(&self.layout, id, key, &value)?;
         }
         if !names.is_empty() {
             self.change_references_locked(names)?;

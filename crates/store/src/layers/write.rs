@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use flate2::write::GzEncoder;
 use flate2::{Compression, GzBuilder};
-use shale_oci::{ChainId, DiffId, Digest};
+use shale_oci::{ChainId, DiffId};
 
 use super::remove;
 use crate::durable::{self, DiskError, SyncPoint};
@@ -41,21 +41,13 @@ pub struct LayerWriter {
     pub(super) unpublished: Unpublished,
 }
 
-/// A whole layer that [`Store::publish_layers`] can give its name.
+/// A whole layer that [`Store::publish`] can give its name.
 #[must_use = "a dropped layer is removed"]
 #[derive(Debug)]
 pub struct FinishedLayer {
     pub(super) diff_id: DiffId,
     pub(super) size_bytes: u64,
-    pub(super) source: Option<BlobSource>,
     pub(super) unpublished: Unpublished,
-}
-
-/// The blob that a layer came in, for the distribution metadata.
-#[derive(Debug, Clone)]
-pub(super) struct BlobSource {
-    pub(super) digest: Digest,
-    pub(super) repository: String,
 }
 
 impl Store {
@@ -118,7 +110,7 @@ impl LayerWriter {
 
     /// Closes the record and notes what the layer turned out to be; `size_bytes` counts its files, each inode once.
     ///
-    /// Nothing is synced yet: [`Store::publish_layers`] does it once for all layers.
+    /// Nothing is synced yet: [`Store::publish`] does it once for all layers.
     ///
     /// # Errors
     /// [`FinishLayerError`] when the disk failed; the layer is gone then.
@@ -130,21 +122,19 @@ impl LayerWriter {
         durable::create_file(&write_set.join("diff"), diff_id.to_string().as_bytes(), 0o644)?;
         durable::create_file(&write_set.join("size"), size_bytes.to_string().as_bytes(), 0o644)?;
         durable::create_file(&write_set.join("cache-id"), unpublished.cache_id.as_bytes(), 0o644)?;
-        Ok(FinishedLayer { diff_id, size_bytes, source: None, unpublished })
+        Ok(FinishedLayer { diff_id, size_bytes, unpublished })
     }
 }
 
 impl FinishedLayer {
-    /// Notes that the layer was pulled as the blob `digest` of `repository` (fully qualified, without tag), so that
-    /// its distribution metadata is published, and synced, together with it.
-    pub fn from_blob(mut self, digest: Digest, repository: impl Into<String>) -> FinishedLayer {
-        self.source = Some(BlobSource { digest, repository: repository.into() });
-        self
-    }
-
     /// Returns the digest of the layer's tar.
     pub fn diff_id(&self) -> DiffId {
         self.diff_id
+    }
+
+    /// Returns through what the layer's file system is synced.
+    pub(crate) fn sync_point(&self) -> &SyncPoint {
+        &self.unpublished.sync_point
     }
 
     /// Returns the size of the layer's files.

@@ -12,7 +12,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use shale_oci::{Digest, ImageId};
-use shale_store::{Access, Finding, GcOptions, Name, ReferenceChange, Severity, Store};
+use shale_store::{
+    Access, Finding, GcOptions, Name, NewImage, NewLayer, Publication, PutImage, ReferenceChange, Severity,
+    Store, V2Metadata,
+};
 
 use crate::fixture::{Tar, chains, config, open};
 
@@ -52,20 +55,25 @@ fn pull(store: &Store, layers: &[Tar], repository: &str) -> Result<ImageId, Fail
             claim.append(b"part of a blob")?;
             claims.push(claim);
         }
-        finished.push(tar.try_finish(store)?.from_blob(tar.diff_id().digest(), "docker.io/library/app"));
+        finished.push(tar.try_finish(store)?);
     }
     let base = held.last().map(|layer| layer.chain_id);
-    let published = store.publish_layers(base, finished)?;
-    claims.into_iter().try_for_each(|claim| claim.discard())?;
     let image = image_id(layers);
     let (tag, digest) = (format!("{repository}:1"), format!("{repository}@{}", image.digest()));
-    let names = [
+    let names = vec![
         ReferenceChange::Digest { name: Name { repository, key: &digest }, image },
         ReferenceChange::Tag { name: Name { repository, key: &tag }, image },
     ];
-    let id = store.put_named_image(config(layers).as_bytes(), Default::default(), &names)?;
-    drop(published);
-    Ok(id)
+    let seen = layers
+        .iter()
+        .map(|tar| (tar.diff_id(), V2Metadata::pulled(tar.diff_id().digest(), "docker.io/library/app")));
+    let _published = store.publish(Publication {
+        layers: NewLayer::stack(base, finished).collect(),
+        seen: seen.collect(),
+        images: vec![NewImage { config: config(layers).as_bytes(), put: PutImage::default(), names }],
+    })?;
+    claims.into_iter().try_for_each(|claim| claim.discard())?;
+    Ok(image)
 }
 
 fn remove(store: &Store, repository: &str) -> Result<(), Failure> {

@@ -5,8 +5,11 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use shale_oci::ChainId;
-use shale_store::{Access, OpenError, OpenOptions, PublishError, PutImage, RemoveImageError, Store};
+use shale_oci::{ChainId, Digest, ImageId};
+use shale_store::{
+    Access, Name, NewImage, NewLayer, OpenError, OpenOptions, Publication, PublishError, PublishImagesError,
+    PutImage, PutImageError, ReferenceChange, RemoveImageError, Store, V2Metadata,
+};
 
 use crate::fixture::{Tar, chains, config, open, store_image};
 
@@ -295,4 +298,85 @@ fn a_layer_that_is_opaque_at_its_root_names_no_layer_below_it() {
     store.check_layer(&image.layers[1]).unwrap_err();
     assert_eq!(store.mend_links().unwrap(), [image.layers[1].chain_id]);
     assert_eq!(lower(1), None);
+}
+
+fn tag(repository: &'static str, key: &'static str, layers: &[Tar]) -> ReferenceChange<'static> {
+    let image = ImageId::new(Digest::sha256(config(layers).as_bytes()));
+    ReferenceChange::Tag { name: Name { repository, key }, image }
+}
+
+fn new_image<'a>(config: &'a str, names: Vec<ReferenceChange<'a>>) -> NewImage<'a> {
+    NewImage { config: config.as_bytes(), put: PutImage::default(), names }
+}
+
+#[test]
+fn images_that_share_new_layers_become_visible_together() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let (lower, upper) = (["a", "b"].map(Tar::of), ["a", "b", "c"].map(Tar::of));
+    let (lower_config, upper_config) = (config(&lower), config(&upper));
+    let new = |at: usize| NewLayer {
+        parent: at.checked_sub(1).map(|below| chains(&upper)[below]),
+        layer: upper[at].finish(&store),
+    };
+    let seen =
+        vec![(upper[0].diff_id(), V2Metadata::pulled(Digest::sha256(b"blob"), "docker.io/library/app"))];
+    let published = store
+        .publish(Publication {
+            layers: (0..3).map(new).collect(),
+            seen: seen.clone(),
+            images: vec![
+                new_image(&upper_config, vec![tag("app", "app:2", &upper)]),
+                new_image(&lower_config, vec![tag("app", "app:1", &lower)]),
+            ],
+        })
+        .unwrap();
+    assert_eq!(published.layers.iter().map(|layer| layer.chain_id).collect::<Vec<_>>(), chains(&upper));
+    assert_eq!(published.before, Default::default());
+    drop(published);
+    assert_eq!(store.metadata_for(upper[0].diff_id()).unwrap(), [seen[0].1.clone()]);
+    for (key, layers) in [("app:1", &lower[..]), ("app:2", &upper[..])] {
+        let id = store.references().unwrap().image("app", key).unwrap();
+        let image = store.image(id).unwrap().unwrap();
+        assert_eq!(image.layers.iter().map(|layer| layer.chain_id).collect::<Vec<_>>(), chains(layers));
+    }
+    assert!(store.fsck().unwrap().is_empty());
+}
+
+#[test]
+fn what_is_here_already_is_not_written_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let layers = ["a", "b"].map(Tar::of);
+    store_image(&store, &layers, "app", "app:1");
+    let times = || {
+        let names = ["image/overlay2/repositories.json", "image/overlay2/imagedb/content/sha256"];
+        names.map(|name| fs::metadata(directory.path().join(name)).unwrap().modified().unwrap())
+    };
+    let before = times();
+    let text = config(&layers);
+    let images = vec![new_image(&text, vec![tag("app", "app:1", &layers)])];
+    let published = store.publish(Publication { images, ..Publication::default() }).unwrap();
+    assert_eq!(published.before, store.references().unwrap());
+    assert_eq!(times(), before);
+}
+
+#[test]
+fn a_publication_with_an_image_that_lacks_a_layer_publishes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let before = tree(directory.path());
+    let (whole, broken) = (["a"].map(Tar::of), ["a", "gone"].map(Tar::of));
+    let texts = [config(&whole), config(&broken)];
+    let refused = store.publish(Publication {
+        layers: vec![NewLayer { parent: None, layer: whole[0].finish(&store) }],
+        images: texts.iter().map(|text| new_image(text, Vec::new())).collect(),
+        ..Publication::default()
+    });
+    let missing = chains(&broken)[1];
+    match refused {
+        Err(PublishImagesError::Image(PutImageError::LayerMissing(chain))) => assert_eq!(chain, missing),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(tree(directory.path()), before);
 }
