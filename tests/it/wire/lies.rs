@@ -169,6 +169,54 @@ fn the_image_is_the_right_one_or_refused_with_a_reason() {
     });
 }
 
+/// A registry that answers over TLS, and words of the refusal where there is one. To a stranger over TLS a client may go,
+/// without what it knows; to nobody over plain HTTP.
+const OVER_TLS: [(&str, Option<&str>); 21] = [
+    ("good", None),
+    ("cred-basic-good", None),
+    ("cred-ok-good", None),
+    ("blob-redir-chain", None),
+    ("blob-reset-once-range", None),
+    ("https-blob-redir-evilhost", None),
+    ("https-blob-redir-evilport", None),
+    ("cred-basic-https-blob-redir-evilhost", None),
+    ("cred-ok-https-blob-redir-evilhost", None),
+    ("cred-ok-https-blob-redir-cookie", None),
+    ("blob-redir-downgrade", Some("the location leaves https")),
+    ("blob-redir-evilhost", Some("the location leaves https")),
+    ("blob-redir-evilport", Some("the location leaves https")),
+    ("blob-redir-userinfo", Some("the location leaves https")),
+    ("cred-basic-blob-redir-downgrade", Some("the location leaves https")),
+    ("cred-basic-blob-redir-evilhost", Some("the location leaves https")),
+    ("cred-ok-blob-redir-downgrade", Some("the location leaves https")),
+    ("cred-ok-blob-redir-evilhost", Some("the location leaves https")),
+    ("cred-basic-man-redir-evilhost", Some("the location leaves https")),
+    ("cred-ok-man-redir-evilhost", Some("the location leaves https")),
+    ("auth-downgrade", Some("leaves https")),
+];
+
+#[test]
+fn nobody_is_led_from_https_to_http() {
+    let scratch = Scratch::new("downgrades");
+    side_by_side(&OVER_TLS, |(behaviour, reason)| {
+        let registry = BadRegistry::start_with_tls(behaviour);
+        let shale = customer(&scratch.folder(behaviour), &registry);
+        let mut complaints = Vec::new();
+        let finished = observe(&shale, &["pull", &reference(&registry)], &registry, &mut complaints);
+        match reason {
+            None => complaints.extend(not_the_image(&shale, &registry, &finished)),
+            Some(reason) => {
+                complaints.extend(not_refused(&finished, reason));
+                complaints.extend(kept(shale.data_root(), RESIDUE_MAX_BYTES));
+                if registry.strangers_were_asked() {
+                    complaints.push("a stranger was asked".to_owned());
+                }
+            }
+        }
+        complaints
+    });
+}
+
 /// What a push is told, and words of the refusal where there is one.
 const PUSHES: [(&str, Option<&str>); 21] = [
     ("p-good", None),

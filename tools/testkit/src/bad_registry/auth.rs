@@ -34,7 +34,8 @@ pub(super) fn gate(shared: &Shared, connection: &mut Connection, request: &Reque
         "auth-file" => "file:///etc/passwd".to_owned(),
         "auth-rel" => "/token".to_owned(),
         "auth-ctlrealm" => format!("http://{home}/token\t\u{7f}x"),
-        _ => format!("http://{home}/token"),
+        "auth-downgrade" => format!("http://{home}/token"),
+        _ => format!("{}/token", shared.home_url()),
     };
     let one = format!("Bearer realm=\"{realm}\",service=\"test\",scope=\"repository:b/img:pull\"");
     let value = match behaviour {

@@ -1,7 +1,10 @@
 //! As much HTTP as a bad server needs, on a blocking socket.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
+
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// A request as it came.
 #[derive(Debug, Clone, Default)]
@@ -30,27 +33,102 @@ impl Request {
     }
 }
 
+/// A socket, or TLS upon one.
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ServerConnection, TcpStream>>),
+}
+
+impl Stream {
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Stream::Plain(socket) => socket,
+            Stream::Tls(tls) => tls.get_ref(),
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Plain(socket) => socket.read(into),
+            Stream::Tls(tls) => tls.read(into),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Plain(socket) => socket.write(bytes),
+            Stream::Tls(tls) => tls.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Stream::Plain(socket) => socket.flush(),
+            Stream::Tls(tls) => tls.flush(),
+        }
+    }
+}
+
+/// What the first byte of a client that speaks TLS is.
+const HANDSHAKE: u8 = 0x16;
+
+/// Returns how to speak TLS, with a certificate of its own that no authority signed.
+pub(super) fn self_signed() -> Arc<ServerConfig> {
+    let key = rcgen::KeyPair::generate().expect("the system has randomness");
+    let names = ["127.0.0.1", "127.0.0.2", "localhost"].map(str::to_owned);
+    let certificate = rcgen::CertificateParams::new(names)
+        .and_then(|parameters| parameters.self_signed(&key))
+        .expect("the names are valid");
+    let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).expect("it was just made");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the provider knows them")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key)
+        .expect("the key belongs to the certificate");
+    Arc::new(config)
+}
+
 pub(super) struct Connection {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Stream>,
     has_answered: bool,
     /// The request is a HEAD; bytes behind its answer would be read as the next one.
     is_head: bool,
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream) -> Connection {
-        let _ = stream.set_nodelay(true);
-        Connection { stream: BufReader::new(stream), has_answered: false, is_head: false }
+    /// Starts to listen to a client; none when the client speaks TLS and we do not.
+    pub(super) fn new(socket: TcpStream, tls: Option<&Arc<ServerConfig>>) -> Option<Connection> {
+        let _ = socket.set_nodelay(true);
+        let mut first = [0];
+        let is_tls = socket.peek(&mut first).ok()? > 0 && first[0] == HANDSHAKE;
+        let stream = if is_tls {
+            let session = ServerConnection::new(Arc::clone(tls?)).ok()?;
+            Stream::Tls(Box::new(StreamOwned::new(session, socket)))
+        } else {
+            Stream::Plain(socket)
+        };
+        Some(Connection { stream: BufReader::new(stream), has_answered: false, is_head: false })
+    }
+
+    /// Tells whether nobody on the way can listen.
+    pub(super) fn is_secret(&self) -> bool {
+        matches!(self.stream.get_ref(), Stream::Tls(_))
     }
 
     pub(super) fn has_answered(&self) -> bool {
         self.has_answered
     }
 
-    /// Reads the head of the next request; none at the end, and when a client speaks TLS.
+    /// Reads the head of the next request; none at the end.
     pub(super) fn head(&mut self) -> Option<Request> {
         self.has_answered = false;
-        if self.stream.fill_buf().ok()?.first().is_none_or(|&byte| byte == 0x16) {
+        if self.stream.fill_buf().ok()?.is_empty() {
             return None;
         }
         let mut request = Request::default();
@@ -125,13 +203,14 @@ impl Connection {
     /// Writes bytes as they are.
     pub(super) fn raw(&mut self, bytes: &[u8]) -> Option<()> {
         self.has_answered = true;
-        self.stream.get_mut().write_all(bytes).ok()
+        self.stream.get_mut().write_all(bytes).ok()?;
+        self.stream.get_mut().flush().ok()
     }
 
     /// Ends the connection with a reset.
     pub(super) fn reset(&mut self) -> Option<()> {
-        let _ =
-            rustix::net::sockopt::set_socket_linger(self.stream.get_ref(), Some(std::time::Duration::ZERO));
+        let socket = self.stream.get_ref().socket();
+        let _ = rustix::net::sockopt::set_socket_linger(socket, Some(std::time::Duration::ZERO));
         None
     }
 

@@ -6,6 +6,9 @@
 //! The behaviours are named in `reference` form: `man-…` for manifests, `config-…`, `blob-…`, `auth-…` (a Bearer
 //! registry whose token server misbehaves), `cred-basic-…` and `cred-ok-…` (a good Basic or Bearer registry with another
 //! behaviour inside), `tags-…`, `p-…` (push), `index-…` (the search of a hub). A name that is none of them is a good registry.
+//!
+//! A registry that [`BadRegistry::start_with_tls`] starts answers over TLS alone, the strangers over both. The behaviours
+//! lead to strangers over plain HTTP; with `https-` before `blob-…` they lead there over TLS.
 
 mod auth;
 mod http;
@@ -56,6 +59,7 @@ pub(crate) struct Shared {
     counts: Mutex<HashMap<&'static str, u32>>,
     pushed: Mutex<push::Pushed>,
     ended: AtomicBool,
+    tls: Option<Arc<rustls::ServerConfig>>,
 }
 
 impl BadRegistry {
@@ -64,14 +68,15 @@ impl BadRegistry {
     /// # Panics
     /// When loopback has no free port.
     pub fn start(behaviour: &str) -> BadRegistry {
-        let layer =
-            LayerBuilder::new().directory("data", 0o755).file("data/noise", 0o644, &noise(7, 300_000));
-        let image = ImageBuilder::new(Flavour::Docker)
-            .config(serde_json::json!({"Cmd": ["/bin/sh"]}))
-            .layer(LayerBuilder::new().file("hello", 0o644, b"hello\n"))
-            .layer(layer)
-            .build();
-        BadRegistry::start_with(behaviour, image)
+        BadRegistry::start_with(behaviour, two_layers())
+    }
+
+    /// Starts a registry with one behaviour that answers over TLS, with a certificate that no authority signed.
+    ///
+    /// # Panics
+    /// When loopback has no free port.
+    pub fn start_with_tls(behaviour: &str) -> BadRegistry {
+        BadRegistry::listen(behaviour, two_layers(), Some(http::self_signed()))
     }
 
     /// Starts a registry with one behaviour and an image of the caller's.
@@ -79,6 +84,10 @@ impl BadRegistry {
     /// # Panics
     /// When loopback has no free port.
     pub fn start_with(behaviour: &str, image: Image) -> BadRegistry {
+        BadRegistry::listen(behaviour, image, None)
+    }
+
+    fn listen(behaviour: &str, image: Image, tls: Option<Arc<rustls::ServerConfig>>) -> BadRegistry {
         let bind = |address: &str| TcpListener::bind((address, 0)).expect("loopback has a free port");
         let listeners = [bind("127.0.0.1"), bind("127.0.0.1"), bind("127.0.0.2")];
         let [home, other_port, other_host] = [0, 1, 2]
@@ -93,6 +102,7 @@ impl BadRegistry {
             counts: Mutex::default(),
             pushed: Mutex::default(),
             ended: AtomicBool::new(false),
+            tls,
         });
         for (listener, place) in listeners.into_iter().zip([Place::Home, Place::OtherPort, Place::OtherHost])
         {
@@ -172,6 +182,17 @@ impl Shared {
             .strip_prefix("cred-basic-")
             .or_else(|| behaviour.strip_prefix("cred-ok-"))
             .unwrap_or(behaviour)
+            .trim_start_matches(HTTPS)
+    }
+
+    /// Returns where the registry is, as a URL.
+    fn home_url(&self) -> String {
+        format!("{}://{}", if self.tls.is_some() { "https" } else { "http" }, self.home)
+    }
+
+    /// Returns the URL of a path at a stranger.
+    fn elsewhere(&self, stranger: impl std::fmt::Display, path: &str) -> String {
+        format!("{}://{stranger}{path}", if self.behaviour.contains(HTTPS) { "https" } else { "http" })
     }
 
     /// Counts calls under a name; the first is 1.
@@ -197,6 +218,19 @@ impl Shared {
     }
 }
 
+/// Marks behaviours that lead to strangers over TLS.
+const HTTPS: &str = "https-";
+
+/// An image with the file `hello` in one layer, and 300,000 bytes of noise in another.
+fn two_layers() -> Image {
+    let layer = LayerBuilder::new().directory("data", 0o755).file("data/noise", 0o644, &noise(7, 300_000));
+    ImageBuilder::new(Flavour::Docker)
+        .config(serde_json::json!({"Cmd": ["/bin/sh"]}))
+        .layer(LayerBuilder::new().file("hello", 0o644, b"hello\n"))
+        .layer(layer)
+        .build()
+}
+
 fn accept(shared: &Arc<Shared>, listener: &TcpListener, place: Place) {
     for connection in listener.incoming().flatten() {
         if shared.has_ended() {
@@ -208,7 +242,10 @@ fn accept(shared: &Arc<Shared>, listener: &TcpListener, place: Place) {
 }
 
 fn serve(shared: &Shared, connection: TcpStream, place: Place) {
-    let mut connection = http::Connection::new(connection);
+    let Some(mut connection) = http::Connection::new(connection, shared.tls.as_ref()) else { return };
+    if place == Place::Home && connection.is_secret() != shared.tls.is_some() {
+        return;
+    }
     while !shared.has_ended() {
         let Some(mut request) = connection.head() else { return };
         // A push may be refused or cut off before its body was read.

@@ -183,9 +183,7 @@ fn manifest(shared: &Shared, connection: &mut Connection, request: &Request) -> 
             }
         },
         "man-redir-loop" => redirect(connection, &request.path),
-        "man-redir-evilhost" => {
-            redirect(connection, &format!("http://{}{}", shared.other_host, request.path))
-        }
+        "man-redir-evilhost" => redirect(connection, &shared.elsewhere(shared.other_host, &request.path)),
         "man-wrong-content" => {
             let text = String::from_utf8_lossy(bytes).replace("schemaVersion", "schemaversion");
             connection.answer(200, &[kind, ("Docker-Content-Digest", digest)], text.as_bytes())
@@ -224,7 +222,7 @@ fn blob(shared: &Shared, connection: &mut Connection, request: &Request) -> Opti
         }
         Some(())
     };
-    let elsewhere = |place| format!("http://{place}{}", request.path);
+    let elsewhere = |place: std::net::SocketAddr| shared.elsewhere(place, &request.path);
     match shared.inner() {
         "blob-wrong-content" => connection.answer(200, &[OCTETS], &vec![0; bytes.len()]),
         "blob-flip-last" => {
@@ -297,7 +295,8 @@ fn blob(shared: &Shared, connection: &mut Connection, request: &Request) -> Opti
         "blob-redir-evilport" => redirect(connection, &elsewhere(shared.other_port)),
         "blob-redir-evilhost" => redirect(connection, &elsewhere(shared.other_host)),
         "blob-redir-sub" => {
-            redirect(connection, &format!("http://localhost:{}{}", shared.other_port.port(), request.path))
+            let name = format!("localhost:{}", shared.other_port.port());
+            redirect(connection, &shared.elsewhere(name, &request.path))
         }
         "blob-redir-cookie" => {
             let location = elsewhere(shared.other_host);
@@ -307,10 +306,12 @@ fn blob(shared: &Shared, connection: &mut Connection, request: &Request) -> Opti
                 b"",
             )
         }
+        // The same registry, for everybody on the way to hear.
+        "blob-redir-downgrade" => redirect(connection, &elsewhere(shared.home)),
         "blob-redir-file" => redirect(connection, "file:///etc/passwd"),
         "blob-redir-noloc" => connection.answer(307, &[], b""),
         "blob-redir-userinfo" => {
-            redirect(connection, &format!("http://u:p@{}{}", shared.other_host, request.path))
+            redirect(connection, &shared.elsewhere(format!("u:p@{}", shared.other_host), &request.path))
         }
         "blob-ce-gzip" => {
             let twice = crate::image::layer(bytes.to_vec(), "x");
