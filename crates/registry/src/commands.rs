@@ -25,6 +25,11 @@ pub use crate::auth::htpasswd::{AddUserError, add_user, remove_user};
 /// Entries that are asked for at once.
 const PAGE: usize = 1000;
 
+/// Returns whether a server has `root` open.
+pub fn is_served(root: &Path) -> bool {
+    std::os::unix::net::UnixStream::connect(root.join(open::CONTROL_SOCKET)).is_ok()
+}
+
 /// Why a command did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {

@@ -1,5 +1,6 @@
 //! What a manifest, its config and its referrers say, for the page that shows them.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
 
 use serde_json::Value;
@@ -9,7 +10,7 @@ use super::format;
 use crate::api::problem::Problem;
 use crate::api::receive::{blob_problem, metadata_problem};
 use crate::api::route::Reference;
-use crate::manifest::{self, Kind};
+use crate::manifest::{self, Kind, Parsed};
 use crate::metadata::Page;
 use crate::name::RepositoryName;
 use crate::registry::Registry;
@@ -17,6 +18,8 @@ use crate::registry::Registry;
 /// Configs larger than this are not shown.
 const CONFIG_BYTES_MAX: u64 = 4 << 20;
 const REFERRERS_MAX: usize = 200;
+/// Children of an index that are read for its page; each may be as large as a manifest can be.
+const CHILDREN_MAX: usize = 100;
 
 /// A manifest, for people.
 pub(super) struct Shown {
@@ -24,8 +27,11 @@ pub(super) struct Shown {
     pub(super) kind: String,
     pub(super) media_type: String,
     pub(super) manifest_size: String,
-    pub(super) total: String,
+    /// The size of all blobs that it leads to, each counted once; absent when it leads to none.
+    pub(super) total: Option<String>,
     pub(super) children: Vec<Child>,
+    /// How many children are not shown.
+    pub(super) children_more: usize,
     pub(super) layers: Vec<Layer>,
     pub(super) facts: Vec<(String, String)>,
     pub(super) annotations: Vec<(String, String)>,
@@ -68,15 +74,17 @@ pub(super) async fn look(
     let stored = found.ok_or_else(|| Problem::ManifestUnknown(reference.to_string()))?;
     let document: Value = serde_json::from_slice(&stored.bytes).unwrap_or(Value::Null);
     let parsed = manifest::parse(&stored.bytes, None).ok();
-    let children = children(registry, name, &document).await?;
+    let mut blobs = BTreeMap::new();
+    note_blobs(&mut blobs, parsed.as_ref());
+    let entries = document.get("manifests").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let shown = &entries[..entries.len().min(CHILDREN_MAX)];
+    let children = children(registry, name, shown, &mut blobs).await?;
+    let total = blobs.values().fold(0, |sum: u64, size_bytes| sum.saturating_add(*size_bytes));
     let config = match parsed.as_ref().filter(|parsed| parsed.kind == Kind::Image) {
         Some(parsed) => config(registry, name, parsed.blobs[0].digest).await?,
         None => None,
     };
     let layers = parsed.as_ref().map_or_else(Vec::new, |parsed| layers(parsed, config.as_ref()));
-    let blobs = parsed
-        .as_ref()
-        .map_or(0, |parsed| parsed.blobs.iter().map(|blob| blob.size_bytes).fold(0, u64::saturating_add));
     let referrers = registry
         .metadata
         .referrers(name, stored.digest, None, Page { after: None, limit: REFERRERS_MAX })
@@ -87,8 +95,9 @@ pub(super) async fn look(
         kind: format::kind(&stored.media_type).to_owned(),
         media_type: stored.media_type.clone(),
         manifest_size: format::size(stored.bytes.len() as u64),
-        total: format::size(blobs),
+        total: (!blobs.is_empty()).then(|| format::size(total)),
         children,
+        children_more: entries.len() - shown.len(),
         layers,
         facts: config.as_ref().map(facts).unwrap_or_default(),
         annotations: annotations(&document),
@@ -101,13 +110,20 @@ fn text(value: &Value, pointer: &str) -> String {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or("").to_owned()
 }
 
+/// Adds the blobs of a manifest, with their sizes.
+fn note_blobs(blobs: &mut BTreeMap<Digest, u64>, parsed: Option<&Parsed>) {
+    blobs.extend(parsed.iter().flat_map(|parsed| &parsed.blobs).map(|blob| (blob.digest, blob.size_bytes)));
+}
+
+/// Returns the children that `entries` of an index name, and adds their blobs to `blobs`.
 async fn children(
     registry: &Registry,
     name: &RepositoryName,
-    document: &Value,
+    entries: &[Value],
+    blobs: &mut BTreeMap<Digest, u64>,
 ) -> Result<Vec<Child>, Problem> {
     let mut children = Vec::new();
-    for entry in document.get("manifests").and_then(Value::as_array).into_iter().flatten() {
+    for entry in entries {
         let Ok(digest) = text(entry, "/digest").parse::<Digest>() else { continue };
         let known = registry
             .metadata
@@ -115,6 +131,7 @@ async fn children(
             .await
             .map_err(metadata_problem)?;
         let parsed = known.as_ref().and_then(|stored| manifest::parse(&stored.bytes, None).ok());
+        note_blobs(blobs, parsed.as_ref());
         let size_bytes = parsed
             .as_ref()
             .map_or(0, |parsed| parsed.blobs.iter().map(|blob| blob.size_bytes).fold(0, u64::saturating_add));

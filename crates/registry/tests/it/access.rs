@@ -207,3 +207,11 @@ async fn whoever_guesses_is_told_to_wait_and_others_are_not() {
     token.is(429);
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_root_is_served_while_a_server_has_it() {
+    let server = Running::start().await;
+    assert!(shale_registry::commands::is_served(server.root.path()));
+    let root = server.stop().await;
+    assert!(!shale_registry::commands::is_served(root.path()));
+}

@@ -1,6 +1,6 @@
 //! The pages, as a browser without scripts sees them.
 
-use crate::client::{Answer, OCI_MANIFEST, Running, image};
+use crate::client::{Answer, OCI_INDEX, OCI_MANIFEST, Running, image, sha256};
 
 fn cookies(answer: &Answer) -> String {
     let set = answer.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("set-cookie"));
@@ -78,5 +78,29 @@ async fn users_log_in_and_out() {
     // The cookie of a browser opens pages and nothing else.
     let token = session.split("shale_session=").nth(1).unwrap().to_owned();
     server.send("GET", "/v2/", &[("Authorization", &format!("Bearer {token}"))], b"").await.is(401);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_is_shown_with_the_size_of_what_it_leads_to_and_not_without_end() {
+    let server = Running::start().await;
+    let child = server.push_image("a", "v1", &[7; 3000]).await;
+    let size = image(&[7; 3000]).len();
+    let entry = |digest: &str| {
+        format!(
+            r#"{{"mediaType":"{OCI_MANIFEST}","digest":"{digest}","size":{size},"platform":{{"os":"linux","architecture":"arm64"}}}}"#
+        )
+    };
+    let mut entries = vec![entry(&child)];
+    entries.extend((0..299_u32).map(|number| entry(&sha256(&number.to_le_bytes()))));
+    let index =
+        format!(r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[{}]}}"#, entries.join(","));
+    let headers = [("Content-Type", OCI_INDEX)];
+    server.send("PUT", "/v2/a/manifests/all", &headers, index.as_bytes()).await.is(201);
+    let page = String::from_utf8(server.get("/ui/r/a/-/all").await.is(200).body).unwrap();
+    // The layer of 3,000 bytes and the config of 2.
+    assert!(page.contains("<dd>3.00 kB, manifest "), "{page}");
+    assert_eq!(page.matches("linux/arm64").count(), 100);
+    assert!(page.contains("and 200 more"));
     server.stop().await;
 }

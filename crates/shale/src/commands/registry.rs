@@ -118,8 +118,14 @@ fn user_add(root: Option<PathBuf>, name: &str, password_stdin: bool) -> Result<(
     } else {
         prompt::ask_password(&format!("Password of {name}"), &io::stdin(), io::stdout())?
     };
-    commands::add_user(&users_file(&root), name, &password)?;
+    let users = users_file(&root);
+    let is_first = !users.exists();
+    commands::add_user(&users, name, &password)?;
     println!("{name} may log in");
+    // A server looks for users when it starts; that one goes on letting everybody in must not be a surprise.
+    if is_first && commands::is_served(&root) {
+        println!("The registry that runs on {} knows no users until it is started again", root.display());
+    }
     Ok(())
 }
 
