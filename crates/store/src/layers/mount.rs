@@ -46,7 +46,8 @@ pub struct MountedLayer {
 impl Store {
     /// Mounts `layer` for writing on top of `init`, which is another unpublished layer, and of the layers of `base`.
     ///
-    /// Without anything below, nothing is mounted: the layer's own directory is the tree.
+    /// Without anything below, nothing is mounted: the layer's own directory is the tree. Nothing that is written is made
+    /// durable, whoever asks for it: [`Store::publish_layers`] does that for all of it.
     ///
     /// # Errors
     /// [`MountError`]; nothing is mounted.
@@ -67,7 +68,15 @@ impl Store {
         let cache_id = layer.cache_id();
         let options =
             format!("lowerdir={},upperdir={cache_id}/diff,workdir={cache_id}/work", lower.join(":"));
-        self.mount_overlay(&directory.join("merged"), &options)
+        let target = directory.join("merged");
+        // Otherwise the end of the mount, and every fsync of a package manager, writes the whole file system to the disk,
+        // other people's files too. Kernels before 5.10 do not know the option.
+        match self.mount_overlay(&target, &format!("volatile,{options}")) {
+            Err(MountError::Disk(error)) if error.kind() == std::io::ErrorKind::InvalidInput => {
+                self.mount_overlay(&target, &options)
+            }
+            mounted => mounted,
+        }
     }
 
     /// Mounts the layers of `top` for reading, at the place of `layer`, an unpublished layer that stays empty.
@@ -161,6 +170,10 @@ impl MountedLayer {
             ended => ended,
         };
         let _ = std::fs::remove_dir(&self.path);
+        if let Some(directory) = self.path.parent() {
+            // The kernel's mark of a volatile mount, which Docker's layers do not have.
+            let _ = std::fs::remove_dir_all(directory.join("work/work/incompat"));
+        }
         ended.map_err(|errno| DiskError::new("unmount", &self.path, errno))
     }
 }
