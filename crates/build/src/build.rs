@@ -12,6 +12,7 @@ use shale_runtime::Runtime;
 use shale_store::{HeldLayer, PublishedLayers, Store};
 
 use crate::cache::{Cache, Claim, Claims};
+use crate::cache_source::CacheSource;
 use crate::commit::whiteouts_of_process;
 use crate::context::Context;
 use crate::copy::source::MountedRoot;
@@ -27,6 +28,8 @@ use crate::tree::KnownFiles;
 pub struct Built {
     /// The image.
     pub image: ImageId,
+    /// The images of the stages that were built, in order; the last image before it was squashed among them.
+    pub stages: Vec<ImageId>,
     /// The steps of all stages that were built, in order.
     pub steps: Vec<StepReport>,
 }
@@ -72,6 +75,7 @@ pub(crate) struct Builder<'a> {
     pub cache: Arc<Mutex<Cache>>,
     pub claims: Arc<Claims>,
     pub known: Arc<KnownFiles>,
+    pub sources: Arc<Vec<CacheSource>>,
     /// The step that this stage does right now.
     pub claim: Option<Claim>,
     pub whiteouts: Whiteouts,
@@ -129,6 +133,7 @@ pub fn build(
         cache: Arc::default(),
         claims: Arc::default(),
         known: Arc::new(KnownFiles::below(store.root().join("shale/build-files"))),
+        sources: Arc::default(),
         claim: None,
         whiteouts: whiteouts_of_process(),
         published: Vec::new(),
@@ -144,6 +149,7 @@ pub fn build(
         reports: Vec::new(),
         is_cached: false,
     };
+    builder.sources = Arc::new(builder.read_sources()?);
     if dockerfile.dialect.runs_stages_at_once() {
         builder.resolve_bases()?;
     }
@@ -177,8 +183,15 @@ impl Builder<'_> {
             let text = format!("[Warning] One or more build-args [{}] were not consumed\n", unused.join(" "));
             self.output.text(&text);
         }
-        let image = self.stages.get(&target).and_then(|stage| stage.image).ok_or(BuildError::NoImage)?;
-        Ok(Built { image, steps: std::mem::take(&mut self.reports) })
+        let last = self.stages.get(&target).ok_or(BuildError::NoImage)?;
+        let (mut image, base) = (last.image.ok_or(BuildError::NoImage)?, last.base);
+        let mut stages: Vec<_> = self.stages.iter().collect();
+        stages.sort_unstable_by_key(|(index, _)| **index);
+        let stages = stages.into_iter().filter_map(|(_, stage)| stage.image).collect();
+        if self.options.squash {
+            image = self.squash(image, base)?;
+        }
+        Ok(Built { image, stages, steps: std::mem::take(&mut self.reports) })
     }
 
     /// Returns a builder for one stage that knows what this one knows, and the finished stages `dependencies`.
@@ -199,6 +212,7 @@ impl Builder<'_> {
             cache: Arc::clone(&self.cache),
             claims: Arc::clone(&self.claims),
             known: Arc::clone(&self.known),
+            sources: Arc::clone(&self.sources),
             claim: None,
             whiteouts: self.whiteouts,
             published: Vec::new(),
@@ -237,6 +251,7 @@ impl Builder<'_> {
         let at = |span: Span| move |error: BuildError| Failed { span: error.span().or(Some(span)), error };
         self.announce(&text);
         let mut stage = self.start_stage(index).map_err(at(span))?;
+        stage.base = stage.image;
         let triggers = self.plan.stages[index].steps.iter().filter(|step| step.is_trigger).count();
         let id = |stage: &StageState| stage.image.map(ImageId::short).unwrap_or_default();
         if triggers > 0 {
@@ -374,14 +389,22 @@ impl Builder<'_> {
         if let Some(image) = resolved.get(&key) {
             return Ok(*image);
         }
-        let image =
-            self.images.resolve(name, platform, self.options.refresh_bases).map_err(BuildError::Base)?;
+        let found = self.images.resolve(name, platform, self.options.refresh_bases);
+        let image = found.map_err(|error| BuildError::Base { error, hint: self.stage_hint(name) })?;
         let config = self.config_of(image)?;
         if let Some(top) = shale_oci::ChainId::stack(&config.rootfs.diff_ids).pop() {
             self.held.extend(self.store.hold_layer(top)?);
         }
         resolved.insert(key, image);
         Ok(image)
+    }
+
+    /// Says which stage an image's name was meant to be; the classic builder's words are docker's.
+    fn stage_hint(&self, name: &str) -> String {
+        match self.plan.nearest_stage(name) {
+            Some(stage) if self.dialect != Dialect::Classic => format!(" (did you mean the stage {stage}?)"),
+            _ => String::new(),
+        }
     }
 
     pub(crate) fn config_of(&self, image: ImageId) -> Result<ImageConfig, BuildError> {

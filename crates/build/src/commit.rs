@@ -40,6 +40,27 @@ struct Document<'a> {
     variant: &'a str,
 }
 
+/// Returns a config as the classic builder writes it.
+pub(crate) fn document(config: &ImageConfig) -> String {
+    let nothing = RunConfig::default();
+    go_json::to_string(&Document {
+        architecture: &config.architecture,
+        author: &config.author,
+        config: config.config.as_ref().unwrap_or(&nothing),
+        container: &config.container,
+        container_config: config.container_config.as_ref().unwrap_or(&nothing),
+        created: config.created.as_deref().unwrap_or_default(),
+        docker_version: &config.docker_version,
+        history: &config.history,
+        os: config.os_or_linux(),
+        os_features: &config.os_features,
+        os_version: &config.os_version,
+        rootfs: &config.rootfs,
+        variant: &config.variant,
+    })
+    .expect("keys of a config are strings")
+}
+
 /// What a step leaves.
 pub(crate) struct StepResult {
     /// The id of its container, in the words of the config; empty for steps without one.
@@ -120,35 +141,22 @@ impl Builder<'_> {
             // The only random words of a config.
             container_config.hostname.clear();
         }
-        let bytes = go_json::to_string(&Document {
-            architecture: &config.architecture,
-            author: &stage.author,
-            config: &stage.run,
-            container: if is_reproducible { "" } else { &step.container },
-            container_config: &container_config,
-            created: &created,
-            docker_version: &self.options.version,
-            history: &config.history,
-            os: config.os_or_linux(),
-            os_features: &config.os_features,
-            os_version: &config.os_version,
-            rootfs: &config.rootfs,
-            variant: &config.variant,
-        })
-        .expect("keys of a config are strings");
+        config.author = stage.author.clone();
+        config.config = Some(stage.run.clone());
+        config.container = if is_reproducible { String::new() } else { step.container };
+        config.container_config = Some(container_config.clone());
+        config.created = Some(created.clone());
+        config.docker_version = self.options.version.clone();
+        let bytes = document(&config);
         let put = match lineage {
             Lineage::Step => PutImage { parent: stage.image, built_locally: true },
             Lineage::None => PutImage::default(),
         };
         let image = self.store.put_image(bytes.as_bytes(), put)?;
         if lineage == Lineage::Step {
-            self.cache().add(stage.image, image, &created, container_config.clone());
+            self.cache().add(stage.image, image, &created, container_config);
             self.claim = None;
         }
-        config.config = Some(stage.run.clone());
-        config.container_config = Some(container_config);
-        config.created = Some(created);
-        config.author = stage.author.clone();
         self.enter(stage, image, config);
         Ok(())
     }
@@ -161,7 +169,7 @@ impl Builder<'_> {
     }
 
     /// Returns the time for configs, as Go writes it.
-    fn now(&self) -> String {
+    pub(crate) fn now(&self) -> String {
         let now = match self.options.source_date_epoch {
             Some(epoch) => jiff::Timestamp::from_second(epoch).unwrap_or_default(),
             None => jiff::Timestamp::now(),

@@ -52,8 +52,13 @@ pub enum BuildError {
     #[error("unable to convert uid/gid chown string to host mapping: {0}")]
     Owner(#[from] OwnerError),
     /// A base image cannot be had.
-    #[error("{0}")]
-    Base(Box<dyn std::error::Error + Send + Sync>),
+    #[error("{error}{hint}")]
+    Base {
+        /// What the caller's way of finding images said.
+        error: crate::ports::PortError,
+        /// The stage that could have been meant; with a leading blank, or empty.
+        hint: String,
+    },
     /// An image that was there is gone.
     #[error("No such image: {0}")]
     ImageGone(shale_oci::ImageId),
@@ -94,6 +99,9 @@ pub enum BuildError {
     /// A layer could not be packed.
     #[error(transparent)]
     Pack(#[from] shale_rootfs::PackError),
+    /// A layer could not be laid upon another one.
+    #[error(transparent)]
+    Unpack(shale_rootfs::UnpackError),
     /// The store refused.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -234,7 +242,7 @@ impl BuildError {
                 format!("{keyword} failed: {}", chain(error.as_ref()))
             }
             BuildError::Start(error) => chain(error.as_ref()),
-            BuildError::Base(error) => chain(error.as_ref()),
+            BuildError::Base { error, hint } => format!("{}{hint}", chain(error.as_ref())),
             error => error.to_string(),
         }
     }

@@ -1,6 +1,6 @@
 //! The tree of an image outside the store: as a directory, or as a tar.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 
 use shale_dockerfile::Dialect;
@@ -63,4 +63,18 @@ impl Root {
         };
         Ok(Root { mounted, _place: place })
     }
+}
+
+/// Unpacks the tar `archive` into the directory `path`, which exists.
+///
+/// # Errors
+/// [`BuildError`]; part of it may be there then.
+pub fn unpack_directory(archive: &mut dyn io::Read, path: &Path) -> Result<(), BuildError> {
+    let root = shale_rootfs::Rootfs::open(path).map_err(|source| disk("open", path, source))?;
+    let options = shale_rootfs::Unpack {
+        whiteouts: shale_rootfs::Whiteouts::Literal,
+        devices: shale_rootfs::Devices::Skip,
+        ..shale_rootfs::Unpack::default()
+    };
+    shale_rootfs::unpack(&root, archive, &mut io::sink(), &options).map(drop).map_err(BuildError::Unpack)
 }

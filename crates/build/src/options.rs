@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use shale_oci::Platform;
+use shale_oci::{ImageId, Platform};
 use shale_runtime::spec::{Resources, Rlimit};
 
 use crate::parallel::Cancel;
@@ -22,6 +22,10 @@ pub struct BuildOptions {
     pub no_cache: bool,
     /// `--no-cache-filter`: stages whose steps are all done anew, by name or number.
     pub no_cache_stages: Vec<String>,
+    /// `--cache-from`: images of the store whose steps are taken for those of this build.
+    pub cache_from: Vec<ImageId>,
+    /// `--squash`: everything that the last stage adds becomes one layer.
+    pub squash: bool,
     /// `--build-context`: what stands for a stage or an image of this name.
     pub named_contexts: BTreeMap<String, NamedContext>,
     /// `--pull`
@@ -83,6 +87,8 @@ impl Default for BuildOptions {
             labels: BTreeMap::new(),
             no_cache: false,
             no_cache_stages: Vec::new(),
+            cache_from: Vec::new(),
+            squash: false,
             named_contexts: BTreeMap::new(),
             refresh_bases: false,
             platform: None,

@@ -8,6 +8,8 @@ use shale_oci::{ChainId, ImageConfig, ImageId, Platform, RunConfig};
 pub(crate) struct StageState {
     /// The last image; `None` before the first one of a stage from scratch.
     pub image: Option<ImageId>,
+    /// The image that the stage started from.
+    pub base: Option<ImageId>,
     /// What the last image's config says.
     pub parent: ImageConfig,
     /// What the next image will say.
@@ -34,6 +36,7 @@ impl StageState {
         run.env = Some(scope.environment().to_list());
         StageState {
             image: Some(image),
+            base: Some(image),
             parent,
             run,
             author: String::new(),
@@ -59,6 +62,7 @@ impl StageState {
         }
         StageState {
             image: None,
+            base: None,
             parent,
             run,
             author: String::new(),

@@ -204,7 +204,11 @@ impl Builder<'_> {
     ) -> Result<Option<shale_oci::ImageId>, BuildError> {
         let epoch = self.options.source_date_epoch;
         let made = epoch.map(|epoch| jiff::Timestamp::from_second(epoch).unwrap_or_default());
-        self.cache().find(self.store, stage.image, config, made)
+        let found = self.cache().find(self.store, stage.image, config, made)?;
+        match found {
+            Some(image) if self.may_use(image)? => Ok(Some(image)),
+            _ => self.restore_step(stage, config, made),
+        }
     }
 
     /// Returns the cache, which the stages share.

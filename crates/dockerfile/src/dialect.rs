@@ -94,6 +94,12 @@ impl Dialect {
         self.is_classic()
     }
 
+    /// Whether, with `--cache-from`, a step that is in the store counts only when a source was built upon it. The classic
+    /// builder wants it so; BuildKit adds the sources to what it has. Source: moby `image/cache/cache.go` at v20.10.24.
+    pub fn cache_sources_replace_the_store(self) -> bool {
+        self.is_classic()
+    }
+
     /// Whether stages that do not need each other run at the same time. Observed.
     pub fn runs_stages_at_once(self) -> bool {
         !self.is_classic()

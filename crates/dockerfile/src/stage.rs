@@ -1,6 +1,7 @@
 //! Stages: which are needed, what they copy from, and the variables that hold in each.
 
 mod environment;
+mod nearest;
 mod plan;
 mod resolve;
 mod scope;

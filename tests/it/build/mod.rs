@@ -1,5 +1,6 @@
 //! `shale build --dialect classic` against dockerd's classic builder: one daemon, one base image, tables of cases.
 
+mod caches;
 mod copies;
 mod ignores;
 mod instructions;

@@ -184,3 +184,16 @@ fn many_files_are_copied_as_one_would_be_into_new_and_into_old_directories() {
         assert!(lines[5].ends_with(" 1000000000"), "a directory keeps its time: {steps}: {seen}");
     }
 }
+
+#[test]
+fn a_name_that_is_nearly_a_stages_says_so() {
+    let Some(machine) = machine() else { return };
+    let dockerfile = "FROM base AS missing-tools\nFROM base\nCOPY --from=missing-tols /bin/sh /x\n";
+    let hint = " (did you mean the stage missing-tools?)";
+    let shale = machine.build(dockerfile, Dialect::Shale).error(Dialect::Shale);
+    assert_eq!(shale, format!("there is no such image{hint}"));
+    let classic = machine.build(dockerfile, Dialect::Classic).error(Dialect::Classic);
+    assert_eq!(classic, "there is no such image");
+    let far = dockerfile.replace("missing-tols", "missing-image");
+    assert_eq!(machine.build(&far, Dialect::Shale).error(Dialect::Shale), "there is no such image");
+}

@@ -114,15 +114,19 @@ impl Output for Told {
     }
 }
 
+/// Every name is the base, except those that begin with `missing-`.
 struct Base(ImageId);
 
 impl Images for Base {
     fn resolve(
         &self,
-        _: &str,
+        name: &str,
         _: Option<&Platform>,
         _: bool,
     ) -> Result<ImageId, Box<dyn std::error::Error + Send + Sync>> {
+        if name.starts_with("missing-") {
+            return Err("there is no such image".into());
+        }
         Ok(self.0)
     }
 }

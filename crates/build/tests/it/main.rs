@@ -6,3 +6,4 @@ mod copy;
 mod hostile;
 mod machine;
 mod run;
+mod squash;

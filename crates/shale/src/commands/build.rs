@@ -1,7 +1,9 @@
 //! `shale build`.
 
+mod cache;
 mod flags;
 mod input;
+mod live;
 mod output;
 
 use std::io::{self, IsTerminal, Write};
@@ -22,7 +24,9 @@ use crate::cli::Build;
 use crate::context::{Context, ShownProgress};
 use crate::terminal::screen;
 use crate::terminal::units::human_size;
+use flags::Shown;
 use input::Input;
+use live::Live;
 
 /// Builds an image.
 pub fn run(context: &Context, build: &Build) -> Result<(), Failure> {
@@ -30,6 +34,9 @@ pub fn run(context: &Context, build: &Build) -> Result<(), Failure> {
     let outputs = output::destinations(&build.outputs)?;
     let mut tags = flags::tags(&build.tags)?;
     tags.extend(outputs.iter().flat_map(|output| output.names().iter().cloned()));
+    let (cache_sources, cache_targets) =
+        (cache::sources(&build.cache_from)?, cache::targets(&build.cache_to)?);
+    let shown = flags::shown(build)?;
     let mut options = flags::options(build)?;
     options.keep_failed_root = dialect != Dialect::Classic;
     options.supervisor = Some(Supervisor { program: "/proc/self/exe".into(), args: vec![SUPERVISE.into()] });
@@ -54,11 +61,14 @@ pub fn run(context: &Context, build: &Build) -> Result<(), Failure> {
         return check(&dockerfile, &input.context, &options);
     }
     let is_piped = outputs.iter().any(output::Destination::is_stdout);
-    let is_quiet = build.quiet || build.progress.as_deref() == Some("quiet");
-    let output = Text { is_quiet, is_piped, kept: Mutex::new(String::new()) };
-    let bases = Bases { context, engine: &engine, is_quiet: is_quiet || is_piped };
+    let is_quiet = shown == Shown::Quiet;
+    let live = (shown == Shown::Live && !is_piped).then(|| Mutex::new(Live::start()));
+    let output = Text { is_quiet, is_piped, live, kept: Mutex::new(String::new()) };
+    let bases = Bases { context, engine: &engine, is_quiet: is_quiet || is_piped || output.live.is_some() };
+    options.cache_from = cache::fetch(&cache_sources, &engine, &bases, options.platform.as_ref());
     let built = shale_build::build(engine.store(), &dockerfile, &input.context, &options, &bases, &output);
-    let Built { image, steps } = built.map_err(|failed| report(&failed, &dockerfile, dialect, &output))?;
+    let Built { image, stages, steps } =
+        built.map_err(|failed| report(&failed, &dockerfile, dialect, &output))?;
     if build.verify {
         let again = BuildOptions { no_cache: true, ..options };
         let built = shale_build::build(engine.store(), &dockerfile, &input.context, &again, &bases, &output);
@@ -78,12 +88,16 @@ pub fn run(context: &Context, build: &Build) -> Result<(), Failure> {
     for output in &outputs {
         output.deliver(context, &engine, image, &tags)?;
     }
+    for target in &cache_targets {
+        target.deliver(context, &engine, image, &stages)?;
+    }
     if is_piped {
         return Ok(());
     }
     if is_quiet {
         println!("{image}");
     } else if io::stdout().is_terminal() {
+        drop(output);
         print_table(&steps);
     }
     Ok(())
@@ -133,6 +147,13 @@ fn prefix(dialect: Dialect) -> &'static str {
 fn report(failed: &Failed, dockerfile: &Dockerfile, dialect: Dialect, output: &Text) -> Failure {
     let kept = std::mem::take(&mut *output.kept.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
     eprint!("{kept}");
+    if let Some(live) = &output.live {
+        let (printed, log) = locked(live).fail();
+        eprint!("{}", screen::escape_lines(&printed));
+        if let Some(log) = log {
+            eprintln!("The whole log is in {}", log.display());
+        }
+    }
     let message = failed.error.docker_message(dialect);
     if dialect == Dialect::Classic {
         // What docker's daemon finds before it builds reaches the user as the daemon's answer.
@@ -192,12 +213,21 @@ struct Text {
     is_quiet: bool,
     /// Standard output is the image's.
     is_piped: bool,
+    /// The view, where a person looks on.
+    live: Option<Mutex<Live>>,
     kept: Mutex<String>,
+}
+
+fn locked(live: &Mutex<Live>) -> std::sync::MutexGuard<'_, Live> {
+    live.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 impl Output for Text {
     fn note(&self, text: &str) {
-        eprint!("{text}");
+        match &self.live {
+            Some(live) => locked(live).note(text),
+            None => eprint!("{text}"),
+        }
     }
 
     fn text(&self, text: &str) {
@@ -208,6 +238,9 @@ impl Output for Text {
         if self.is_piped {
             eprint!("{text}");
             return;
+        }
+        if let Some(live) = &self.live {
+            return locked(live).text(text);
         }
         let mut stdout = io::stdout().lock();
         // A reader that went away does not stop the build.

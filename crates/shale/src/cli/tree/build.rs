@@ -17,6 +17,18 @@ pub(super) const BUILD: Spec = Spec {
             Kind::List("list"),
             "Additional build contexts (e.g., name=path, name=docker-image://reference)",
         ),
+        Flag::value(
+            "cache-from",
+            None,
+            Kind::List("list"),
+            "Images to consider as cache sources (format: \"NAME\", \"type=registry,ref=NAME\", \"type=local,src=path\")",
+        ),
+        Flag::value(
+            "cache-to",
+            None,
+            Kind::List("list"),
+            "Cache export destinations (format: \"type=inline\", \"type=registry,ref=NAME\", \"type=local,dest=path\")",
+        ),
         Flag::switch("check", None, "Check the Dockerfile and build nothing"),
         Flag::value("cpu-period", None, Kind::Int, "Limit the CPU CFS (Completely Fair Scheduler) period"),
         Flag::value("cpu-quota", None, Kind::Int, "Limit the CPU CFS (Completely Fair Scheduler) quota"),
@@ -67,10 +79,10 @@ pub(super) const BUILD: Spec = Spec {
             "progress",
             None,
             Kind::Text,
-            "Set type of progress output (\"auto\", \"plain\", \"quiet\")",
+            "Set type of progress output (\"auto\", \"plain\", \"tty\", \"quiet\")",
         )
         .or("\"auto\"")
-        .completed_by(Completes::Words(&["auto", "plain", "quiet"])),
+        .completed_by(Completes::Words(&["auto", "plain", "tty", "quiet"])),
         Flag::switch("pull", None, "Always attempt to pull a newer version of the image"),
         Flag::switch("quiet", Some('q'), "Suppress the build output and print image ID on success"),
         Flag::switch(
@@ -86,6 +98,7 @@ pub(super) const BUILD: Spec = Spec {
             "Secret to expose to the build (format: \"id=mysecret[,src=/local/secret]\")",
         ),
         Flag::value("shm-size", None, Kind::Text, "Size of \"/dev/shm\""),
+        Flag::switch("squash", None, "Squash newly built layers into a single new layer"),
         Flag::value(
             "ssh",
             None,

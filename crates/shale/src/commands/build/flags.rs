@@ -25,6 +25,35 @@ pub fn dialect(text: Option<&str>) -> Result<Dialect, Failure> {
     }
 }
 
+/// How a build is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// Nothing but the image's ID.
+    Quiet,
+    /// The builder's text.
+    Plain,
+    /// A line a step, on a terminal.
+    Live,
+}
+
+/// Reads `--progress`; a terminal decides where it says nothing.
+pub fn shown(build: &Build) -> Result<Shown, Failure> {
+    let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
+    match build.progress.as_deref() {
+        _ if build.quiet => Ok(Shown::Quiet),
+        Some("quiet") => Ok(Shown::Quiet),
+        None | Some("auto") if is_terminal => Ok(Shown::Live),
+        None | Some("auto" | "plain") => Ok(Shown::Plain),
+        Some("tty") if is_terminal => Ok(Shown::Live),
+        Some("tty") => {
+            Err(anyhow!("standard output is no terminal, so --progress tty cannot be shown").into())
+        }
+        Some(other) => {
+            Err(refused("--progress", other, "it is one of \"auto\", \"plain\", \"tty\" and \"quiet\""))
+        }
+    }
+}
+
 pub fn tags(texts: &[String]) -> Result<Vec<Reference>, Failure> {
     let parse = |text: &String| {
         parse_tag_target(text).map_err(|error| {
@@ -58,6 +87,7 @@ pub fn options(build: &Build) -> Result<BuildOptions, Failure> {
             .flat_map(|text| text.split(','))
             .map(str::to_owned)
             .collect(),
+        squash: build.squash,
         named_contexts: build
             .build_contexts
             .iter()
