@@ -105,8 +105,11 @@ fn target(text: &str) -> Result<Target, Failure> {
     }
 }
 
+/// Keys and values, in their order.
+type Fields<'a> = Vec<(&'a str, &'a str)>;
+
 /// Returns the type of `type=registry,ref=x`, and the other fields.
-fn fields(text: &str) -> Result<(&str, Vec<(&str, &str)>), String> {
+fn fields(text: &str) -> Result<(&str, Fields<'_>), String> {
     let mut kind = None;
     let mut fields = Vec::new();
     for part in text.split(',') {
