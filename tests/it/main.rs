@@ -11,6 +11,7 @@ mod dockers_root;
 mod hostile;
 mod opened_by_docker;
 mod peers;
+mod platforms;
 mod pull;
 mod push;
 mod registry_clients;

@@ -3,6 +3,7 @@
 mod build;
 pub mod completion;
 mod container;
+mod content_trust;
 mod copy;
 mod daemon;
 mod diff;
@@ -61,10 +62,12 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 pub fn run(context: &Context, command: Command) -> Result<(), Failure> {
     match command {
         Command::Build(build) => build::run(context, &build),
-        Command::Pull { reference, all_tags, platform, quiet } => {
+        Command::Pull { reference, all_tags, platform, disable_content_trust, quiet } => {
+            content_trust::refuse(disable_content_trust)?;
             pull::run(context, &reference, all_tags, platform.as_deref(), quiet)
         }
-        Command::Push { reference, all_tags, platform, quiet } => {
+        Command::Push { reference, all_tags, platform, disable_content_trust, quiet } => {
+            content_trust::refuse(disable_content_trust)?;
             push::run(context, &reference, all_tags, platform.as_deref(), quiet)
         }
         Command::Images(images) => images::run(context, &images),

@@ -32,8 +32,10 @@ pub enum SaveError {
     /// Several IDs begin with the text.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
-    /// The image is for another platform than the one that was asked for.
-    #[error("image {image} is for {found}, not for {wanted}")]
+    /// The image is for another platform than the one that was asked for. The message is Docker's, and what it is for.
+    #[error(
+        "no suitable export target found: image with reference {image} was found but does not provide the specified platform ({wanted}): it is for {found}"
+    )]
     Platform {
         /// The image.
         image: ImageId,

@@ -14,12 +14,16 @@ pub enum Command {
         reference: String,
         all_tags: bool,
         platform: Option<String>,
+        /// None where nothing was said.
+        disable_content_trust: Option<bool>,
         quiet: bool,
     },
     Push {
         reference: String,
         all_tags: bool,
         platform: Option<String>,
+        /// None where nothing was said.
+        disable_content_trust: Option<bool>,
         quiet: bool,
     },
     Images(Images),
@@ -341,7 +345,7 @@ impl Command {
             reproducible: matches.is_on("reproducible"),
             verify: matches.is_on("verify"),
             dialect: matches.filled("dialect"),
-            platform: matches.filled("platform"),
+            platform: matches.platform_or_default(),
             network: matches.filled("network"),
             progress: matches.filled("progress"),
             iid_file: path(matches, "iidfile"),
@@ -365,7 +369,8 @@ impl Command {
         Command::Pull {
             reference: matches.argument(0),
             all_tags: matches.is_on("all-tags"),
-            platform: matches.filled("platform"),
+            platform: matches.platform_or_default(),
+            disable_content_trust: matches.given_switch("disable-content-trust"),
             quiet: matches.is_on("quiet"),
         }
     }
@@ -375,6 +380,7 @@ impl Command {
             reference: matches.argument(0),
             all_tags: matches.is_on("all-tags"),
             platform: matches.filled("platform"),
+            disable_content_trust: matches.given_switch("disable-content-trust"),
             quiet: matches.is_on("quiet"),
         }
     }
@@ -466,7 +472,7 @@ impl Command {
             reference: matches.optional_argument(1),
             changes: matches.list("change"),
             message: matches.filled("message"),
-            platform: matches.filled("platform"),
+            platform: matches.platform_or_default(),
         })
     }
 

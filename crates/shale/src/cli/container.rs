@@ -430,7 +430,7 @@ fn read_run(matches: &Matches) -> Run {
         attach: matches.list("attach"),
         sig_proxy: is_not_off(matches, "sig-proxy"),
         name: matches.filled("name"),
-        platform: matches.filled("platform"),
+        platform: matches.platform_or_default(),
         pull: matches.filled("pull"),
         quiet: matches.is_on("quiet"),
         cid_file: matches.filled("cidfile").map(PathBuf::from),

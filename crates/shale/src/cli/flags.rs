@@ -21,6 +21,11 @@ impl Matches {
         self.text(flag).is_some_and(|value| parse_bool(value) == Some(true))
     }
 
+    /// Returns whether a switch is on; `None` when it was not given.
+    pub fn given_switch(&self, flag: &str) -> Option<bool> {
+        self.is_given(flag).then(|| self.is_on(flag))
+    }
+
     /// Returns whether the flag was given at all.
     pub fn is_given(&self, flag: &str) -> bool {
         self.values.contains_key(flag)
@@ -34,6 +39,16 @@ impl Matches {
     /// Returns the last value of a flag, `None` where it is empty.
     pub fn filled(&self, flag: &str) -> Option<String> {
         self.text(flag).filter(|value| !value.is_empty()).map(str::to_owned)
+    }
+
+    /// Returns the platform that was asked for: by the flag, or by `DOCKER_DEFAULT_PLATFORM` where the flag was not given.
+    ///
+    /// For the commands of which docker takes the variable: those that may fetch or make an image.
+    pub fn platform_or_default(&self) -> Option<String> {
+        match self.is_given("platform") {
+            true => self.filled("platform"),
+            false => std::env::var("DOCKER_DEFAULT_PLATFORM").ok().filter(|platform| !platform.is_empty()),
+        }
     }
 
     /// Returns all values of a flag.

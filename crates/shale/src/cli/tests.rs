@@ -23,6 +23,7 @@ fn flags_and_arguments_mix() {
         reference: "alpine".into(),
         all_tags: true,
         platform: Some("linux/arm64".into()),
+        disable_content_trust: None,
         quiet: true,
     };
     assert_eq!(command("pull -aq --platform linux/arm64 alpine"), expected);

@@ -1,5 +1,6 @@
 //! `shale images`.
 
+use anyhow::bail;
 use shale_engine::images::filter::Filter;
 use shale_engine::images::list::List;
 use shale_engine_api::ImageSummary;
@@ -7,10 +8,14 @@ use shale_engine_api::ImageSummary;
 use super::Failure;
 use crate::cli::Images;
 use crate::context::Context;
-use crate::terminal::listing::{Clock, images};
+use crate::terminal::listing::{Clock, image_tree, images};
+use crate::terminal::screen;
 
-/// Prints the list of images.
+/// Prints the list of images, or the tree.
 pub fn run(context: &Context, command: &Images) -> Result<(), Failure> {
+    if command.tree {
+        refuse_with_tree(command)?;
+    }
     let clock = Clock::of_system();
     let mut filters = Vec::new();
     for filter in &command.filters {
@@ -20,6 +25,12 @@ pub fn run(context: &Context, command: &Images) -> Result<(), Failure> {
     let engine = context.engine_to_look()?;
     let summaries = engine.list(&List { all: command.all, filters })?;
     let rows: Vec<images::Image> = summaries.iter().map(row).collect();
+    if command.tree {
+        // Docker takes so many where nobody says how many there are.
+        let width = screen::size(std::io::stdout()).map_or(80, |size| size.columns);
+        print!("{}", image_tree::render(&rows, command.all, width));
+        return Ok(());
+    }
     let options = images::Options {
         format: command.format.clone(),
         quiet: command.quiet,
@@ -27,6 +38,21 @@ pub fn run(context: &Context, command: &Images) -> Result<(), Failure> {
         no_trunc: command.no_trunc,
     };
     print!("{}", images::render(&rows, &options, &clock)?);
+    Ok(())
+}
+
+/// Refuses the flags that docker's tree does not know either, with its words.
+fn refuse_with_tree(command: &Images) -> anyhow::Result<()> {
+    for (flag, is_given) in [
+        ("--quiet", command.quiet),
+        ("--no-trunc", command.no_trunc),
+        ("--show-digest", command.digests),
+        ("--format", !command.format.is_empty()),
+    ] {
+        if is_given {
+            bail!("{flag} is not yet supported with --tree");
+        }
+    }
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 pub mod containers;
 pub mod disk_usage;
 pub mod history;
+pub mod image_tree;
 pub mod images;
 pub mod inspect;
 pub mod search;

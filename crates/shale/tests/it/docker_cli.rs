@@ -83,6 +83,10 @@ fn flags(help: &str) -> Vec<(String, String)> {
 fn help_is_docker_s_to_the_byte() {
     let Some(docker) = docker() else { return };
     for command in [
+        "pull",
+        "image pull",
+        "push",
+        "image push",
         "images",
         "image ls",
         "image list",
@@ -117,8 +121,6 @@ fn help_is_docker_s_to_the_byte() {
 fn commands_that_leave_flags_out_or_add_some_have_docker_s_for_the_rest() {
     let Some(docker) = docker() else { return };
     for (command, left_out, added) in [
-        ("pull", "--disable-content-trust", "none"),
-        ("push", "--disable-content-trust", "none"),
         ("manifest inspect", "none", "--raw"),
         ("search", "none", "none"),
         ("system df", "none", "none"),

@@ -13,6 +13,7 @@ pub(super) const PULL: Spec = Spec {
     arguments: (1, 1),
     flags: &[
         Flag::switch("all-tags", Some('a'), "Download all tagged images in the repository"),
+        Flag::switch("disable-content-trust", None, "Skip image verification").or("true"),
         platform("Set platform if server is multi-platform capable"),
         Flag::switch("quiet", Some('q'), "Suppress verbose output"),
     ],
@@ -30,6 +31,7 @@ pub(super) const PUSH: Spec = Spec {
     arguments: (1, 1),
     flags: &[
         Flag::switch("all-tags", Some('a'), "Push all tags of an image to the repository"),
+        Flag::switch("disable-content-trust", None, "Skip image signing").or("true"),
         platform(
             "Push a platform-specific manifest as a single-platform image to the registry.
 Image index won't be pushed, meaning that other manifests, including attestations won't be preserved.
