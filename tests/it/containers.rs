@@ -6,4 +6,5 @@ mod isolation;
 mod killed;
 mod lifecycle;
 mod pair;
+mod sequences;
 mod shared_root;

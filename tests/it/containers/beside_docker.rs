@@ -156,6 +156,27 @@ fn what_a_container_changed_is_what_docker_lists_and_exports() {
         lines
     });
     assert_eq!(docker, shale);
+    // A directory that was made again in one that was made again: the kernel marks only the upper one.
+    let again = [
+        "run",
+        "--name",
+        "zd",
+        "--network",
+        "none",
+        "busybox",
+        "sh",
+        "-c",
+        "rm -r /data; mkdir -p /data/sub",
+    ];
+    for mut command in pair.commands(&again) {
+        shale_tests::program::run(&mut command).success();
+    }
+    let [docker, shale] = pair.both(&["diff", "zd"]).map(|text| {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    });
+    assert_eq!(docker, shale);
     let [docker, shale] = pair.commands(&["export", "zc"]).map(|mut command| {
         let tar = command.output().expect("it starts").stdout;
         let lister = std::process::Command::new("tar");

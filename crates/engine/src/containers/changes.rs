@@ -59,7 +59,7 @@ impl Engine {
         let found = namespace::in_private_namespace(|| {
             namespace::mount(&self.store, self.privileges, &init, namespace::Syncs::Never)?;
             let mut changes = Vec::new();
-            let walked = walk(&own.upper, &init.merged, Path::new("/"), &mut changes);
+            let walked = walk(&own.upper, &init.merged, Path::new("/"), false, &mut changes);
             namespace::unmount(&init);
             namespace::forget_volatile(&init)?;
             walked.map(|()| changes)
@@ -68,11 +68,19 @@ impl Engine {
     }
 }
 
-/// Compares one directory that the container wrote into with the same below.
-fn walk(upper: &Path, below: &Path, path: &Path, changes: &mut Vec<Change>) -> io::Result<()> {
+/// Compares one directory that the container wrote into with the same below. `is_hidden`: a directory above was removed
+/// and made again, so that nothing below shows; the kernel marks only the uppermost.
+fn walk(
+    upper: &Path,
+    below: &Path,
+    path: &Path,
+    is_hidden: bool,
+    changes: &mut Vec<Change>,
+) -> io::Result<()> {
     let mut names: Vec<_> =
         fs::read_dir(upper)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>()?;
-    if is_opaque(upper) {
+    let is_hidden = is_hidden || is_opaque(upper);
+    if is_hidden {
         // What lay below shows no more, unless it was made again.
         for entry in fs::read_dir(below).into_iter().flatten().flatten() {
             if !names.contains(&entry.file_name()) {
@@ -94,13 +102,13 @@ fn walk(upper: &Path, below: &Path, path: &Path, changes: &mut Vec<Change>) -> i
         let Some(before) = before else {
             changes.push(Change { path: path.clone(), kind: ChangeKind::Added });
             if now.is_dir() {
-                walk(&upper, &below, &path, changes)?;
+                walk(&upper, &below, &path, is_hidden, changes)?;
             }
             continue;
         };
         let at = changes.len();
         if now.is_dir() && before.is_dir() {
-            walk(&upper, &below, &path, changes)?;
+            walk(&upper, &below, &path, is_hidden, changes)?;
         } else if now.is_dir() {
             add_all(&upper, &path, changes)?;
         }
