@@ -2,6 +2,7 @@
 
 mod beside_docker;
 mod copy;
+mod flags;
 mod isolation;
 mod killed;
 mod lifecycle;

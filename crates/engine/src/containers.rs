@@ -13,6 +13,8 @@ pub mod create;
 pub mod document;
 pub mod exec;
 pub mod find;
+pub mod health;
+pub mod limits;
 pub mod list;
 pub mod logs;
 pub mod names;

@@ -20,6 +20,7 @@ fn main() -> ExitCode {
                 stdin_once: false,
                 size: None,
                 restart: shale_runtime::Restart::No,
+                health: None,
             };
             let container = runtime(base).supervise(directory, &spec).expect("a supervisor starts");
             container.start().expect("a container starts");

@@ -21,7 +21,8 @@ pub use cgroup::{BlockIo, Cgroups, CpuStats, MemoryStats, NetworkStats, Stats};
 pub use console::{RawMode, WindowSize};
 pub use detach::{
     AttachStreams, Container, ControlError, DETACH_KEYS, DetachedSpec, EndNotice, ExecSpec, ExecState,
-    FollowEnd, Followed, KILL_WAIT, Restart, State, StateError, Status, Waiting, supervise_main,
+    FollowEnd, Followed, Health, HealthCheck, HealthResult, HealthStatus, KILL_WAIT, Restart, State,
+    StateError, Status, Waiting, supervise_main,
 };
 pub use find::{FindError, IdMap, Runtime, Supervisor};
 pub use launch::{ExitStatus, StartError};

@@ -57,6 +57,11 @@ impl RootDir {
         rustix::fs::fstat(self.open_in_root(path, OFlags::PATH)?)
     }
 
+    /// Whether there is anything of that name, if only a link that leads nowhere.
+    pub(crate) fn has_entry(&self, path: &Path) -> bool {
+        self.open_in_root(path, OFlags::PATH | OFlags::NOFOLLOW).is_ok()
+    }
+
     /// Reads a regular file of at most `size_bytes_max` bytes; `None` when there is none.
     ///
     /// A pipe, a device or a directory is an error and is never opened for reading.

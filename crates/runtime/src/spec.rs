@@ -5,6 +5,7 @@
 //!
 //! Not here: images (their `Env`, `User` and so on come in as plain values) and the runtime's command line.
 
+mod block_limit;
 mod capability;
 mod config;
 mod device;
@@ -16,12 +17,13 @@ mod user;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+pub use block_limit::{BlockLimit, BlockLimitKind};
 pub use capability::{Capabilities, CapabilityError};
 pub(crate) use config::resource_values;
 pub use config::{SpecError, docker_environment};
 pub use device::{Device, DeviceError, DeviceKind, host_devices};
 pub use mount::{BindMount, Mount, MountError, Propagation, TmpfsMount};
-pub use network_files::{EtcFiles, HostsFile, resolv_conf};
+pub use network_files::{Dns, EtcFiles, HostsFile, resolv_conf};
 pub use seccomp::Seccomp;
 pub use user::{User, UserError};
 
@@ -56,6 +58,8 @@ pub struct ContainerSpec {
     pub privileged: bool,
     /// `--device`.
     pub devices: Vec<Device>,
+    /// `--annotation`: passed on to the runtime.
+    pub annotations: BTreeMap<String, String>,
     /// `--device-cgroup-rule`, such as `c 10:200 rwm`.
     pub device_cgroup_rules: Vec<String>,
     /// The system call filter.
@@ -109,6 +113,7 @@ impl ContainerSpec {
             capabilities: Capabilities::default(),
             privileged: false,
             devices: Vec::new(),
+            annotations: BTreeMap::new(),
             device_cgroup_rules: Vec::new(),
             seccomp: Seccomp::Default,
             system_paths_unconfined: false,
@@ -222,4 +227,10 @@ pub struct Resources {
     pub pids_max: Option<i64>,
     /// `--blkio-weight`.
     pub blkio_weight: Option<u16>,
+    /// `--cpu-rt-period`.
+    pub cpu_realtime_period_us: Option<u64>,
+    /// `--cpu-rt-runtime`.
+    pub cpu_realtime_runtime_us: Option<i64>,
+    /// Limits of single block devices.
+    pub block_limits: Vec<BlockLimit>,
 }

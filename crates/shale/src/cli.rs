@@ -7,6 +7,7 @@
 mod command;
 pub mod complete;
 pub mod container;
+mod duration;
 mod flags;
 mod help;
 mod spec;

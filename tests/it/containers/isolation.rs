@@ -1,4 +1,18 @@
 //! Ways out of a container that were published, and those that `cp` opens: a canary outside stays as it is.
+//!
+//! | class | published as | test |
+//! |---|---|---|
+//! | descriptors of the host that leak, working directories in them | CVE-2016-9962, CVE-2024-21626 | `processes_have_three_descriptors…` |
+//! | mounts over or through `/proc`, links where a mount, a volume or a working directory goes | CVE-2019-16884, CVE-2019-19921, CVE-2021-30465, CVE-2022-23648, CVE-2023-27561, CVE-2025-52881, CVE-2026-55686 | `mounts_go_nowhere…` |
+//! | the runtime's own program written through `/proc/*/exe` | CVE-2019-5736 | `the_host_and_its_programs…` |
+//! | masked and read-only paths, control groups' release agent, devices of the host, kernel parameters | CVE-2022-0492, CVE-2025-31133 | `the_host_and_its_programs…` |
+//! | a path of `cp` that is swapped for a link while it is read or written | CVE-2018-15664, CVE-2026-41568 | `renames_that_race…` |
+//! | links, `..` and devices in what is copied | CVE-2026-17106, CVE-2024-1485 | `copies_out_of_a_hostile_container…`; layers: suite `hostile` |
+//! | programs of the container that are run on the host | CVE-2019-14271, CVE-2026-41567, CVE-2014-9357 | `no_program_of_the_container…` |
+//! | inheritable capabilities, groups that are not set | CVE-2022-24769, CVE-2022-36109 | `run_says_and_ends_as_docker_does` (`Cap…`, `id`) |
+//! | numbers of users that wrap to 0, endless group files | CVE-2024-40635, CVE-2026-47262 | tests of `crates/runtime/src/spec/user.rs` and `crates/runtime/tests/it/hostile.rs` |
+//! | a data root that everybody may enter | CVE-2021-41091 | tests of `crates/store` |
+//! | cache and bind mounts of a build that are replaced by links | CVE-2024-23651 to 23653, CVE-2024-9675, CVE-2024-11218 | `mounts_of_a_build_lead_nowhere` |
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -351,4 +365,39 @@ fn containers_do_not_see_each_other() {
     let other = in_container(&shale, &[], "cat /min[e]; ps | grep slee[p]; ls /dev/shm");
     assert_eq!(other.stdout, "", "{}", other.describe());
     shale.shale(&["rm", "-f", "one"]);
+}
+
+/// CVE-2024-23651, CVE-2024-23652, CVE-2024-9675: links in a cache, in the place of a mount and in its source, and a cache
+/// named like a path.
+#[test]
+fn mounts_of_a_build_lead_nowhere() {
+    let scratch = Scratch::new("c-build");
+    let shale = shale_with_image(&scratch);
+    let canary = Canary::new(&scratch);
+    let context = scratch.folder("context");
+    let up = format!("../../../../../../../../../../..{}", canary.path());
+    let steps = [
+        format!(
+            "RUN --mount=type=cache,id=c,target=/c ln -s {canary} /c/link; ln -s {up} /c/up",
+            canary = canary.path()
+        ),
+        "RUN --mount=type=cache,id=c,target=/c cat /c/link/secret /c/up/secret; touch /c/link/x /c/up/x; true".to_owned(),
+        "RUN --mount=type=cache,id=c,source=link,target=/d cat /d/secret; touch /d/x; true".to_owned(),
+        "RUN --mount=type=cache,id=c,source=up/sub,target=/d ls /d; touch /d/x; true".to_owned(),
+        format!("RUN --mount=type=cache,id={up},target=/e touch /e/planted"),
+        format!("RUN ln -s {canary}/sub /at; ln -s {up}/sub /up", canary = canary.path()),
+        "RUN --mount=type=cache,target=/at touch /at/planted".to_owned(),
+        "RUN --mount=type=tmpfs,target=/up touch /up/planted".to_owned(),
+        "RUN --mount=type=bind,from=busybox,target=/at/new true".to_owned(),
+        format!("RUN --mount=type=bind,source={up},target=/b cat /b/secret"),
+    ];
+    // Each alone upon what the first ones made: a step may be refused.
+    for step in &steps[1..] {
+        let text = format!("FROM busybox\n{}\n{}\n{step}\n", steps[0], steps[5]);
+        fs::write(context.join("Dockerfile"), text).expect("ours");
+        let context = context.to_str().expect("text");
+        let built = run(&mut shale.command(&["build", "--no-cache", "--network", "none", context]));
+        assert!(!built.stdout.contains(SECRET) && !built.stderr.contains(SECRET), "{}", built.describe());
+        canary.check();
+    }
 }

@@ -134,6 +134,7 @@ fn comparable(text: &str) -> String {
     let mut comparable = String::new();
     for line in text.lines() {
         let mut line = line.replace("See 'docker", "See 'shale").replace("Run 'docker", "Run 'shale");
+        line = line.replace("Usage:  docker ", "Usage:  shale ");
         for prefix in ["docker: ", "shale: ", "Error response from daemon: ", "Error: "] {
             line = line.strip_prefix(prefix).map_or(line.clone(), str::to_owned);
         }

@@ -5,8 +5,11 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use shale_oci::{ConfigError, ImageConfig, RunConfig};
+use shale_runtime::Signal;
 use shale_store::{BeginMountError, DiskError, PublishContainerError};
 
+use super::find::FindContainerError;
+use super::health::HealthError;
 use super::names::{self, NameError};
 use super::namespace;
 use super::record::NewRecord;
@@ -69,6 +72,12 @@ pub enum CreateError {
     /// The settings contradict themselves, or ask for what is not there.
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    /// The check of its health means nothing.
+    #[error(transparent)]
+    Health(#[from] HealthError),
+    /// A container whose namespaces are to be shared is not there.
+    #[error(transparent)]
+    Other(FindContainerError),
     /// A volume or bind was refused.
     #[error(transparent)]
     Volume(#[from] VolumeError),
@@ -108,6 +117,17 @@ impl Engine {
         }
         let settings = create.host_config.read().map_err(SettingsError::from)?;
         super::spec::check(&settings)?;
+        if !config.stop_signal.is_empty() && config.stop_signal.parse::<Signal>().is_err() {
+            return Err(SettingsError::StopSignal(config.stop_signal).into());
+        }
+        super::health::validate(&config)?;
+        let mut host_config = create.host_config.clone();
+        let warnings = super::limits::discard(&settings, &mut host_config);
+        for mode in [&settings.network_mode, &settings.ipc_mode, &settings.pid_mode] {
+            if let Some(other) = mode.strip_prefix("container:") {
+                self.find_container(other).map_err(CreateError::Other)?;
+            }
+        }
         let wanted = create.name.as_deref().map(names::check_name).transpose()?;
         if let Some(name) = wanted {
             self.check_name_is_free(name)?;
@@ -161,7 +181,7 @@ impl Engine {
             image: image.id,
             command: &command,
             config: &config,
-            host_config: create.host_config.clone(),
+            host_config,
             mount_points,
             directory: &path_text(&directory),
             network,
@@ -177,7 +197,7 @@ impl Engine {
             }
         };
         match mount.publish(&files, durability, is_wanted) {
-            Ok(()) => Ok(Created { id, warnings: Vec::new() }),
+            Ok(()) => Ok(Created { id, warnings }),
             Err(error) => Err(taken.unwrap_or(CreateError::Publish(error))),
         }
     }
@@ -234,9 +254,7 @@ pub(super) fn merge(mut user: RunConfig, image: &RunConfig) -> RunConfig {
     if user.entrypoint.as_ref().is_some_and(|words| words.as_slice() == [""]) {
         user.entrypoint = None;
     }
-    if user.healthcheck.is_none() {
-        user.healthcheck.clone_from(&image.healthcheck);
-    }
+    user.healthcheck = super::health::merge(user.healthcheck, image.healthcheck.as_ref());
     if user.working_dir.is_empty() {
         user.working_dir.clone_from(&image.working_dir);
     }

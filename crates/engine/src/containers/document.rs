@@ -45,6 +45,9 @@ impl Engine {
             "HostConfig": record.host_config.document(),
             "GraphDriver": { "Data": null, "Name": "overlay2" },
         });
+        if record.health().is_some() {
+            document["State"]["Health"] = state["Health"].clone();
+        }
         if let Some(paths) = &paths {
             let absolute = |path: &std::path::Path| {
                 let path = self.store.overlay_path().join(path);

@@ -36,8 +36,10 @@ pub enum ListContainersError {
     Disk(#[from] DiskError),
 }
 
-const KNOWN: [&str; 11] =
-    ["ancestor", "before", "exited", "id", "label", "name", "network", "since", "status", "volume", "until"];
+const KNOWN: [&str; 12] = [
+    "ancestor", "before", "exited", "health", "id", "label", "name", "network", "since", "status", "volume",
+    "until",
+];
 
 impl Engine {
     /// Lists containers, newest first. Of conditions of the same kind any may hold, labels excepted; of different
@@ -86,6 +88,7 @@ impl Engine {
                 && any("exited", &|value| {
                     record.status() == super::Status::Exited && value.parse() == Ok(record.exit_code())
                 })
+                && any("health", &|value| record.health().unwrap_or("none") == value)
                 && any("network", &|value| record.host_config.document()["NetworkMode"] == value)
                 && any("volume", &|value| {
                     record.mount_points().any(|point| point["Name"] == value || point["Destination"] == value)

@@ -86,13 +86,48 @@ pub(super) struct Settings {
     pub memory_swappiness: Option<i64>,
     pub oom_kill_disable: Option<bool>,
     pub nano_cpus: i64,
-    pub cpu_shares: u64,
-    pub cpu_period: u64,
+    pub cpu_shares: i64,
+    pub cpu_period: i64,
     pub cpu_quota: i64,
     pub cpuset_cpus: String,
     pub cpuset_mems: String,
     pub pids_limit: Option<i64>,
     pub blkio_weight: u16,
+    pub blkio_weight_device: Option<Vec<WeightDevice>>,
+    pub blkio_device_read_bps: Option<Vec<ThrottledDevice>>,
+    pub blkio_device_write_bps: Option<Vec<ThrottledDevice>>,
+    #[serde(rename = "BlkioDeviceReadIOps")]
+    pub blkio_device_read_iops: Option<Vec<ThrottledDevice>>,
+    #[serde(rename = "BlkioDeviceWriteIOps")]
+    pub blkio_device_write_iops: Option<Vec<ThrottledDevice>>,
+    pub cpu_realtime_period: u64,
+    pub cpu_realtime_runtime: i64,
+    pub cgroup_parent: String,
+    pub annotations: Option<BTreeMap<String, String>>,
+    pub dns: Option<Vec<String>>,
+    pub dns_options: Option<Vec<String>>,
+    pub dns_search: Option<Vec<String>>,
+    pub volumes_from: Option<Vec<String>>,
+    pub volume_driver: String,
+    pub links: Option<Vec<String>>,
+    pub device_requests: Option<Vec<Value>>,
+    pub storage_opt: Option<BTreeMap<String, String>>,
+}
+
+/// One `--blkio-weight-device`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct WeightDevice {
+    pub path: String,
+    pub weight: u16,
+}
+
+/// One `--device-read-bps` or one of its kin.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct ThrottledDevice {
+    pub path: String,
+    pub rate: u64,
 }
 
 /// `--restart`.
@@ -130,7 +165,33 @@ pub(super) struct MountRequest {
     pub source: String,
     pub target: String,
     pub read_only: bool,
+    pub bind_options: Option<BindOptions>,
+    pub volume_options: Option<VolumeOptions>,
     pub tmpfs_options: Option<TmpfsOptions>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct BindOptions {
+    pub propagation: String,
+    pub non_recursive: bool,
+    pub read_only_force_recursive: bool,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct VolumeOptions {
+    pub no_copy: bool,
+    pub labels: Option<BTreeMap<String, String>>,
+    pub driver_config: Option<DriverConfig>,
+    pub subpath: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct DriverConfig {
+    pub name: String,
+    pub options: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

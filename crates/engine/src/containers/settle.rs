@@ -52,6 +52,7 @@ impl Engine {
         };
         match (state.status, &state.init) {
             (shale_runtime::Status::Running, Some(init)) => {
+                set_health(&mut record, &state);
                 record.set_state("Running", true);
                 record.set_state("Paused", container.is_paused().unwrap_or(false));
                 record.set_state("Restarting", false);
@@ -106,7 +107,14 @@ impl Engine {
     }
 }
 
+fn set_health(record: &mut Record, state: &State) {
+    if let Some(health) = &state.health {
+        record.set_state("Health", super::health::document(health));
+    }
+}
+
 fn record_end(record: &mut Record, state: &State) {
+    set_health(record, state);
     record.set_state("Running", false);
     record.set_state("Paused", false);
     record.set_state("Restarting", false);

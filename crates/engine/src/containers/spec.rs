@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 
 use shale_runtime::ContainerSpec;
 use shale_runtime::spec::{
-    BindMount, Capabilities, Device, DeviceError, EtcFiles, HostsFile, Ipc, Mount, Network, PidNamespace,
-    Propagation, Resources, Rlimit, Seccomp, TmpfsMount, User, UserError, Uts, resolv_conf,
+    BindMount, BlockLimit, BlockLimitKind, Capabilities, Device, DeviceError, Dns, EtcFiles, HostsFile, Ipc,
+    Mount, Network, PidNamespace, Propagation, Resources, Rlimit, Seccomp, TmpfsMount, User, UserError, Uts,
+    resolv_conf,
 };
 
 use super::Record;
-use super::settings::Settings;
+use super::limits::{self, LimitError};
+use super::settings::{Settings, ThrottledDevice};
 
 /// Why a container's settings cannot be carried out. The messages are Docker's where it has them.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +33,7 @@ pub enum SettingsError {
     #[error("opening seccomp profile ({0}) failed")]
     SeccompProfile(String),
     /// `--ipc`, `--pid` or `--uts` with another word.
-    #[error("invalid {kind} mode: {mode}")]
+    #[error("Invalid {kind} mode: {mode}")]
     Mode {
         /// Which namespace.
         kind: &'static str,
@@ -57,12 +59,41 @@ pub enum SettingsError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// The smallest limit.
-    #[error("Minimum memory limit allowed is 6MB")]
-    MemoryTooSmall,
-    /// More processors than there are.
-    #[error("Range of CPUs is from 0.01 to {0}.00, as there are only {0} CPUs available")]
-    Cpus(usize),
+    /// Limits that contradict themselves or the machine.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
+    /// A device that is to be slowed down and is not there.
+    #[error("stat {path}: {}", reason(source))]
+    Throttled {
+        /// The device.
+        path: String,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// A control group outside of the containers' own hierarchy.
+    #[error("invalid cgroup parent {0:?}: it has to be a path without \"..\"")]
+    CgroupParent(String),
+    /// The network of a container that does not run.
+    #[error("cannot join network of a non running container: {0}")]
+    NotJoined(String),
+    /// An option of `--tmpfs`.
+    #[error("invalid tmpfs option [{0:?}]")]
+    TmpfsOption(String),
+    /// `--stop-signal`.
+    #[error("Invalid signal: {0}")]
+    StopSignal(String),
+    /// `--link`.
+    #[error(
+        "links are not supported: there is no network between containers; with the network container:NAME two share one"
+    )]
+    Links,
+    /// `--gpus`.
+    #[error("could not select device driver \"\" with capabilities: [[gpu]]; give its nodes with --device")]
+    DeviceRequest,
+    /// `--storage-opt`.
+    #[error("--storage-opt is supported only for overlay over xfs with 'pquota' mount option")]
+    StorageOption,
     /// `--add-host` without an address.
     #[error("invalid add-host: {0}")]
     ExtraHost(String),
@@ -70,13 +101,23 @@ pub enum SettingsError {
 
 /// Refuses at once what could never start.
 pub(super) fn check(settings: &Settings) -> Result<(), SettingsError> {
-    network(settings, &|_| None).map(drop)?;
-    if settings.memory > 0 && settings.memory < 6 << 20 {
-        return Err(SettingsError::MemoryTooSmall);
+    // Any process will do: whose network it is is looked at when the container starts.
+    network(settings, &|_| Some(1)).map(drop)?;
+    limits::check(settings)?;
+    for option in settings.tmpfs.iter().flatten().flat_map(|(_, options)| options.split(',')) {
+        check_tmpfs_option(option)?;
     }
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    if settings.nano_cpus < 0 || settings.nano_cpus > cpus as i64 * 1_000_000_000 {
-        return Err(SettingsError::Cpus(cpus));
+    if settings.links.as_ref().is_some_and(|links| !links.is_empty()) {
+        return Err(SettingsError::Links);
+    }
+    if settings.device_requests.as_ref().is_some_and(|requests| !requests.is_empty()) {
+        return Err(SettingsError::DeviceRequest);
+    }
+    if settings.storage_opt.as_ref().is_some_and(|options| !options.is_empty()) {
+        return Err(SettingsError::StorageOption);
+    }
+    if settings.cgroup_parent.split('/').any(|part| part == "..") {
+        return Err(SettingsError::CgroupParent(settings.cgroup_parent.clone()));
     }
     if settings.init == Some(true) {
         init_program()?;
@@ -153,7 +194,11 @@ pub(super) fn build(
         _ => {}
     }
     spec.sysctls = settings.sysctls.clone().unwrap_or_default();
-    spec.resources = resources(settings);
+    spec.resources = Resources { block_limits: block_limits(settings)?, ..resources(settings) };
+    spec.annotations = settings.annotations.clone().unwrap_or_default();
+    if !settings.cgroup_parent.is_empty() {
+        spec.cgroup_parent = format!("/{}", settings.cgroup_parent.trim_matches('/'));
+    }
     spec.oom_score_adj = settings.oom_score_adj;
     spec.read_only_root = settings.readonly_rootfs;
     if settings.init == Some(true) {
@@ -162,15 +207,57 @@ pub(super) fn build(
     Ok(spec)
 }
 
+/// Source: moby `pkg/mount` `MergeTmpfsOptions` at v20.10.24.
+fn check_tmpfs_option(option: &str) -> Result<(), SettingsError> {
+    const WORDS: [&str; 30] = [
+        "async",
+        "atime",
+        "bind",
+        "defaults",
+        "dev",
+        "diratime",
+        "dirsync",
+        "exec",
+        "mand",
+        "noatime",
+        "nodev",
+        "nodiratime",
+        "noexec",
+        "nomand",
+        "norelatime",
+        "nostrictatime",
+        "nosuid",
+        "private",
+        "relatime",
+        "remount",
+        "ro",
+        "rprivate",
+        "rshared",
+        "rslave",
+        "rw",
+        "shared",
+        "slave",
+        "strictatime",
+        "suid",
+        "sync",
+    ];
+    const VALUES: [&str; 7] = ["gid", "mode", "mpol", "nr_blocks", "nr_inodes", "size", "uid"];
+    let is_known = match option.split_once('=') {
+        Some((name, _)) => VALUES.contains(&name),
+        None => option.is_empty() || WORDS.contains(&option),
+    };
+    if is_known { Ok(()) } else { Err(SettingsError::TmpfsOption(option.to_owned())) }
+}
+
 fn network(settings: &Settings, pid_of: &dyn Fn(&str) -> Option<u32>) -> Result<Network, SettingsError> {
     match settings.network_mode.as_str() {
         "" | "none" | "default" => Ok(Network::None),
         "host" => Ok(Network::Host),
         mode => match mode.strip_prefix("container:") {
-            Some(other) => Ok(match pid_of(other) {
-                Some(pid) => Network::Join(format!("/proc/{pid}/ns/net").into()),
-                None => Network::None,
-            }),
+            Some(other) => match pid_of(other) {
+                Some(pid) => Ok(Network::Join(format!("/proc/{pid}/ns/net").into())),
+                None => Err(SettingsError::NotJoined(other.to_owned())),
+            },
             None => Err(SettingsError::Network(mode.to_owned())),
         },
     }
@@ -231,13 +318,49 @@ pub(super) fn resources(settings: &Settings) -> Resources {
         memory_swappiness: settings.memory_swappiness.and_then(|number| number.try_into().ok()),
         oom_kill_disable: settings.oom_kill_disable.unwrap_or(false),
         nano_cpus: positive(settings.nano_cpus),
-        cpu_shares: (settings.cpu_shares > 0).then_some(settings.cpu_shares),
+        cpu_shares: u64::try_from(settings.cpu_shares).ok().filter(|shares| *shares > 0),
         cpu_quota_us: (settings.cpu_quota != 0).then_some(settings.cpu_quota),
-        cpu_period_us: (settings.cpu_period > 0).then_some(settings.cpu_period),
+        cpu_period_us: u64::try_from(settings.cpu_period).ok().filter(|period| *period > 0),
+        cpu_realtime_period_us: (settings.cpu_realtime_period > 0).then_some(settings.cpu_realtime_period),
+        cpu_realtime_runtime_us: (settings.cpu_realtime_runtime != 0)
+            .then_some(settings.cpu_realtime_runtime),
         cpuset_cpus: settings.cpuset_cpus.clone(),
         cpuset_mems: settings.cpuset_mems.clone(),
         pids_max: settings.pids_limit.filter(|limit| *limit != 0),
         blkio_weight: (settings.blkio_weight > 0).then_some(settings.blkio_weight),
+        block_limits: Vec::new(),
+    }
+}
+
+/// `--blkio-weight-device` and `--device-read-bps` with its kin: the kernel knows devices by their numbers.
+fn block_limits(settings: &Settings) -> Result<Vec<BlockLimit>, SettingsError> {
+    let mut limits = Vec::new();
+    let mut add = |kind, path: &String, value: u64| {
+        let device = BlockLimit::of_device(kind, Path::new(path), value);
+        let refused = |source| SettingsError::Throttled { path: path.clone(), source };
+        device.map(|limit| limits.push(limit)).map_err(refused)
+    };
+    for device in settings.blkio_weight_device.iter().flatten() {
+        add(BlockLimitKind::Weight, &device.path, device.weight.into())?;
+    }
+    let kinds: [(BlockLimitKind, &Option<Vec<ThrottledDevice>>); 4] = [
+        (BlockLimitKind::ReadBytes, &settings.blkio_device_read_bps),
+        (BlockLimitKind::WriteBytes, &settings.blkio_device_write_bps),
+        (BlockLimitKind::ReadOperations, &settings.blkio_device_read_iops),
+        (BlockLimitKind::WriteOperations, &settings.blkio_device_write_iops),
+    ];
+    for (kind, devices) in kinds {
+        devices.iter().flatten().try_for_each(|device| add(kind, &device.path, device.rate))?;
+    }
+    Ok(limits)
+}
+
+/// What the kernel said, in the words of the C library alone.
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        _ => error.to_string(),
     }
 }
 
@@ -265,7 +388,7 @@ fn mounts(record: &Record, settings: &Settings) -> Vec<Mount> {
             source: source.into(),
             target: target.into(),
             read_only: point["RW"] == false,
-            recursive: true,
+            recursive: point["Spec"]["BindOptions"]["NonRecursive"] != true,
             propagation,
         }));
     }
@@ -315,10 +438,21 @@ fn etc_files(
         false => format!("{}.{}", config.hostname, config.domainname),
     };
     Ok(EtcFiles {
-        resolv_conf: write("resolv.conf", resolv_conf(&read("/etc/resolv.conf"), network))?,
+        resolv_conf: write(
+            "resolv.conf",
+            dns(settings).apply(&resolv_conf(&read("/etc/resolv.conf"), network)),
+        )?,
         hostname: write("hostname", format!("{host_name}\n"))?,
         hosts: write("hosts", HostsFile { extra }.text(network, &read("/etc/hosts")))?,
     })
+}
+
+fn dns(settings: &Settings) -> Dns {
+    Dns {
+        servers: settings.dns.clone().unwrap_or_default(),
+        options: settings.dns_options.clone().unwrap_or_default(),
+        search: settings.dns_search.clone().unwrap_or_default(),
+    }
 }
 
 pub(super) fn host_name() -> String {

@@ -67,6 +67,12 @@ impl StartContainerError {
     pub fn exit_code(&self) -> u8 {
         match self {
             StartContainerError::Start(error) => error.exit_code().try_into().unwrap_or(125),
+            // As docker's client, which goes by the words.
+            StartContainerError::Settings(error)
+                if error.to_string().contains("no such file or directory") =>
+            {
+                127
+            }
             _ => 125,
         }
     }
@@ -155,6 +161,7 @@ impl Engine {
                 open_stdin: config.open_stdin,
                 stdin_once: config.stdin_once,
                 size,
+                health: super::health::check(&config),
                 restart: match self.restarts_are_callers {
                     true => Restart::No,
                     false => settings.restart_policy.restart(),

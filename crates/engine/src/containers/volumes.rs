@@ -11,7 +11,8 @@ use shale_rootfs::{Owners, Pack, Rootfs, Unpack, Whiteouts, pack, unpack};
 use shale_store::DiskError;
 
 use super::Record;
-use super::settings::Settings;
+use super::find::FindContainerError;
+use super::settings::{Settings, VolumeOptions};
 use crate::Engine;
 
 /// Why a volume or bind was refused. The messages are Docker's.
@@ -50,9 +51,29 @@ pub enum VolumeError {
     /// `--mount type=bind` with a source that is not there.
     #[error("invalid mount config for type \"bind\": bind source path does not exist: {0}")]
     NoSource(String),
+    /// A `--mount` with a word that there is none of.
+    #[error("invalid mount config for type \"{kind}\": {reason}")]
+    Mount {
+        /// Its type.
+        kind: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
     /// An unknown `--mount type`.
     #[error("invalid mount config for type \"{0}\": mount type unknown")]
     Kind(String),
+    /// A volume of a program that is not there.
+    #[error("error looking up volume plugin {0}: plugin \"{0}\" not found")]
+    Driver(String),
+    /// An option of volumes that nothing here keeps.
+    #[error("{0} is not supported: volumes are plain directories below the data root")]
+    Option(&'static str),
+    /// Binds are made read-only at their top alone.
+    #[error("bind-recursive=readonly is not supported: what is mounted below the source stays writable")]
+    RecursiveReadOnly,
+    /// Whose volumes were asked for is not there.
+    #[error(transparent)]
+    From(#[from] FindContainerError),
     /// The directory could not be made or filled.
     #[error("could not prepare the volume {name}")]
     Io {
@@ -70,6 +91,8 @@ impl Engine {
         config: &RunConfig,
         settings: &Settings,
     ) -> Result<Value, VolumeError> {
+        check_driver(&settings.volume_driver)?;
+        let inherited = self.points_of_others(settings)?;
         let mut points = Map::new();
         let mut add = |target: String, point: Value| match points.insert(target.clone(), point) {
             Some(_) => Err(VolumeError::Duplicate(target)),
@@ -113,7 +136,13 @@ impl Engine {
                     });
                     bind_point(source, &target, writable, propagation.unwrap_or("rprivate"))
                 }
-                false => self.volume_point(source, &target, writable, true)?,
+                false => {
+                    let mut point = self.volume_point(source, &target, writable, true)?;
+                    if mode.split(',').any(|word| word == "nocopy") {
+                        point["Spec"]["VolumeOptions"] = json!({ "NoCopy": true });
+                    }
+                    point
+                }
             };
             add(target, point)?;
         }
@@ -124,22 +153,34 @@ impl Engine {
                     if !Path::new(&request.source).exists() {
                         return Err(VolumeError::NoSource(request.source.clone()));
                     }
-                    add(
-                        target.clone(),
-                        bind_point(&request.source, &target, !request.read_only, "rprivate"),
-                    )?;
-                }
-                "volume" if request.source.is_empty() => {
-                    add(
-                        target.clone(),
-                        self.volume_point(&random_id(), &target, !request.read_only, false)?,
-                    )?;
+                    let options = request.bind_options.clone().unwrap_or_default();
+                    if options.read_only_force_recursive {
+                        return Err(VolumeError::RecursiveReadOnly);
+                    }
+                    let propagation = match options.propagation.as_str() {
+                        "" => "rprivate",
+                        word if PROPAGATIONS.contains(&word) => word,
+                        word => {
+                            let reason = format!("invalid propagation mode: {word}");
+                            return Err(VolumeError::Mount { kind: "bind", reason });
+                        }
+                    };
+                    let mut point = bind_point(&request.source, &target, !request.read_only, propagation);
+                    if options.non_recursive {
+                        point["Spec"]["BindOptions"] = json!({ "NonRecursive": true });
+                    }
+                    add(target.clone(), point)?;
                 }
                 "volume" => {
-                    add(
-                        target.clone(),
-                        self.volume_point(&request.source, &target, !request.read_only, true)?,
-                    )?;
+                    let options = request.volume_options.clone().unwrap_or_default();
+                    check_options(&options)?;
+                    let is_named = !request.source.is_empty();
+                    let name = if is_named { request.source.clone() } else { random_id() };
+                    let mut point = self.volume_point(&name, &target, !request.read_only, is_named)?;
+                    if options.no_copy {
+                        point["Spec"]["VolumeOptions"] = json!({ "NoCopy": true });
+                    }
+                    add(target.clone(), point)?;
                 }
                 // Not among the mount points: the settings themselves say it.
                 "tmpfs" => {}
@@ -147,13 +188,48 @@ impl Engine {
             }
         }
         for target in config.volumes.iter().flatten().map(|(target, _)| target) {
-            let target = check_target(target)?;
+            // As docker, which takes a relative path of an image for one below its root.
+            let target = check_target(&format!("/{}", target.trim_start_matches('/')))?;
             let is_tmpfs = settings.tmpfs.as_ref().is_some_and(|tmpfs| tmpfs.contains_key(&target));
-            if !points.contains_key(&target) && !is_tmpfs {
+            let is_there = points.contains_key(&target) || inherited.contains_key(&target);
+            if !is_there && !is_tmpfs {
                 points.insert(target.clone(), self.volume_point(&random_id(), &target, true, false)?);
             }
         }
+        for (target, point) in inherited {
+            points.entry(target).or_insert(point);
+        }
         Ok(Value::Object(points))
+    }
+
+    /// `--volumes-from`: what others mount, as they mount it; with `:ro` read-only.
+    ///
+    /// Source: moby `daemon/volumes.go` `registerMountPoints` at v20.10.24.
+    fn points_of_others(&self, settings: &Settings) -> Result<Map<String, Value>, VolumeError> {
+        let mut points = Map::new();
+        for from in settings.volumes_from.iter().flatten() {
+            let (container, mode) = from.split_once(':').unwrap_or((from, ""));
+            if container.is_empty() {
+                return Err(VolumeError::Specification(from.clone()));
+            }
+            if !["", "rw", "ro", "z", "Z"].contains(&mode) {
+                return Err(VolumeError::Mode(mode.to_owned()));
+            }
+            let other = self.find_container(container)?;
+            for point in other.mount_points() {
+                let mut point = point.clone();
+                if mode == "ro" {
+                    point["RW"] = false.into();
+                }
+                // Filled when it was made, if at all.
+                if point["Type"] == "volume" && point["Spec"].is_object() {
+                    point["Spec"]["VolumeOptions"] = json!({ "NoCopy": true });
+                }
+                let target = point["Destination"].as_str().unwrap_or_default().to_owned();
+                points.insert(target, point);
+            }
+        }
+        Ok(points)
     }
 
     fn volume_point(
@@ -201,6 +277,9 @@ impl Engine {
             else {
                 continue;
             };
+            if point["Spec"]["VolumeOptions"]["NoCopy"] == true {
+                continue;
+            }
             let fill = || -> io::Result<()> {
                 let source = Path::new(source);
                 let Some(image) = super::archive::open_beneath(root, Path::new(target))? else {
@@ -249,6 +328,29 @@ fn bind_point(source: &str, target: &str, writable: bool, propagation: &str) -> 
         "Propagation": propagation,
         "Spec": { "Type": "bind", "Source": source, "Target": target }, "SkipMountpointCreation": false,
     })
+}
+
+const PROPAGATIONS: [&str; 6] = ["private", "rprivate", "shared", "rshared", "slave", "rslave"];
+
+fn check_driver(name: &str) -> Result<(), VolumeError> {
+    match name {
+        "" | "local" => Ok(()),
+        other => Err(VolumeError::Driver(other.to_owned())),
+    }
+}
+
+fn check_options(options: &VolumeOptions) -> Result<(), VolumeError> {
+    if options.labels.as_ref().is_some_and(|labels| !labels.is_empty()) {
+        return Err(VolumeError::Option("volume-label"));
+    }
+    if !options.subpath.is_empty() {
+        return Err(VolumeError::Option("volume-subpath"));
+    }
+    let Some(driver) = &options.driver_config else { return Ok(()) };
+    if driver.options.as_ref().is_some_and(|options| !options.is_empty()) {
+        return Err(VolumeError::Option("volume-opt"));
+    }
+    check_driver(&driver.name)
 }
 
 fn check_target(target: &str) -> Result<String, VolumeError> {

@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags};
 use serde_json::{Value, json};
 
 use super::exec::{ExecSpec, ExecState};
+use super::health::HealthCheck;
 use super::protocol::{Reply, Request, connect, receive, send};
 use super::restart::{self, Restart};
 use super::state::{self, State, StateError, Status};
@@ -42,6 +43,8 @@ pub struct DetachedSpec {
     pub size: Option<WindowSize>,
     /// What happens when it ends.
     pub restart: Restart,
+    /// How its health is checked.
+    pub health: Option<HealthCheck>,
 }
 
 /// Which streams an attached client takes part in.
@@ -120,6 +123,7 @@ impl Runtime {
             stdin_once: spec.stdin_once,
             size: spec.size,
             restart: spec.restart,
+            health: spec.health.clone(),
         };
         restart::unmark(directory).map_err(StartError::io(directory))?;
         let path = directory.join("supervise.json");
@@ -542,7 +546,7 @@ impl Waiting {
 }
 
 /// The container's own process description with the exec's over it.
-fn exec_process(container: &Value, exec: &ExecSpec) -> Value {
+pub(super) fn exec_process(container: &Value, exec: &ExecSpec) -> Value {
     let mut process = container.clone();
     process["args"] = json!(exec.args);
     let mut env: Vec<String> = serde_json::from_value(container["env"].clone()).unwrap_or_default();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::health::Health;
 use crate::launch::ExitStatus;
 use crate::process::{ProcessId, boot_id};
 
@@ -45,6 +46,9 @@ pub struct State {
     /// How often it was started again.
     #[serde(default)]
     pub restarts: u32,
+    /// What the checks of its health said, if there are any.
+    #[serde(default)]
+    pub health: Option<Health>,
     /// The boot in which the processes were numbered.
     pub boot_id: String,
 }
@@ -71,6 +75,7 @@ impl State {
             exit: None,
             error: None,
             restarts: 0,
+            health: None,
             boot_id: boot_id(),
         }
     }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::broadcast::Broadcast;
+use super::health::{self, HealthCheck, HealthStatus};
 use super::protocol;
 use super::restart::{self, Restart, Restarts};
 use super::server::{self, Session};
@@ -44,6 +45,8 @@ pub(super) struct Plan {
     pub(super) stdin_once: bool,
     pub(super) size: Option<WindowSize>,
     pub(super) restart: Restart,
+    #[serde(default)]
+    pub(super) health: Option<HealthCheck>,
 }
 
 impl Plan {
@@ -118,7 +121,9 @@ fn supervise(directory: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let mut restarts = Restarts::default();
     loop {
         let began = Instant::now();
+        let monitor = health::watch(&session);
         let ended = see_out(&session, &held);
+        drop(monitor);
         drop(held);
         let code = ended.as_ref().map_or(255, |exit| exit.code);
         let pause = restarts.next(session.plan.restart, code, began.elapsed());
@@ -182,6 +187,10 @@ fn see_out(session: &Session, held: &Held) -> std::io::Result<ExitStatus> {
 fn record_end(state: &mut State, status: Status, ended: std::io::Result<ExitStatus>) {
     state.status = status;
     state.finished_at = Some(now());
+    // As in Docker: who does not run is not healthy.
+    if let Some(health) = &mut state.health {
+        health.status = HealthStatus::Unhealthy;
+    }
     match ended {
         Ok(exit) => state.exit = Some(exit),
         Err(error) => state.error = Some(format!("the supervisor could not wait: {error}")),

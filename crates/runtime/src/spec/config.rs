@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     CapabilityError, ContainerSpec, Device, Ipc, MountError, Network, PidNamespace, Resources, Rlimit,
-    Seccomp, UserError, Uts, host_devices, mount, seccomp,
+    Seccomp, UserError, Uts, block_limit, host_devices, mount, seccomp,
 };
 use crate::find::IdMap;
 use crate::root_dir::{self, RootDir};
@@ -21,7 +21,7 @@ const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/b
 const MEMORY_BYTES_MIN: i64 = 6 << 20;
 
 /// Names of `--ulimit`.
-const RLIMITS: [&str; 15] = [
+const RLIMITS: [&str; 16] = [
     "as",
     "core",
     "cpu",
@@ -35,6 +35,7 @@ const RLIMITS: [&str; 15] = [
     "nproc",
     "rss",
     "rtprio",
+    "rttime",
     "sigpending",
     "stack",
 ];
@@ -160,6 +161,9 @@ impl ContainerSpec {
         }
         if self.uts == Uts::Private {
             config["hostname"] = json!(self.hostname);
+        }
+        if !self.annotations.is_empty() {
+            config["annotations"] = json!(self.annotations);
         }
         config["linux"] = Value::Object(linux);
         Ok(config)
@@ -364,6 +368,8 @@ pub(crate) fn resource_values(asked: &Resources) -> Map<String, Value> {
     set(&mut cpu, "shares", asked.cpu_shares.map(Value::from));
     set(&mut cpu, "quota", quota.map(Value::from));
     set(&mut cpu, "period", period.map(Value::from));
+    set(&mut cpu, "realtimePeriod", asked.cpu_realtime_period_us.map(Value::from));
+    set(&mut cpu, "realtimeRuntime", asked.cpu_realtime_runtime_us.map(Value::from));
     set(&mut cpu, "cpus", Some(&asked.cpuset_cpus).filter(|set| !set.is_empty()).map(|set| json!(set)));
     set(&mut cpu, "mems", Some(&asked.cpuset_mems).filter(|set| !set.is_empty()).map(|set| json!(set)));
     let mut resources = Map::new();
@@ -375,8 +381,11 @@ pub(crate) fn resource_values(asked: &Resources) -> Map<String, Value> {
     if let Some(pids) = asked.pids_max {
         resources.insert("pids".to_owned(), json!({ "limit": pids }));
     }
-    if let Some(weight) = asked.blkio_weight {
-        resources.insert("blockIO".to_owned(), json!({ "weight": weight }));
+    let mut block = Map::new();
+    set(&mut block, "weight", asked.blkio_weight.map(Value::from));
+    block_limit::add(&asked.block_limits, &mut block);
+    if !block.is_empty() {
+        resources.insert("blockIO".to_owned(), Value::Object(block));
     }
     resources
 }

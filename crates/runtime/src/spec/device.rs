@@ -47,11 +47,12 @@ pub struct Device {
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
     /// The name on the host cannot be looked at.
-    #[error("error gathering device information while adding custom device \"{path}\"")]
+    #[error("error gathering device information while adding custom device \"{path}\": {}", reason(source))]
     Stat {
         /// Name on the host.
         path: PathBuf,
         /// What the kernel said.
+        #[source]
         source: io::Error,
     },
     /// The name on the host is no device.
@@ -60,6 +61,15 @@ pub enum DeviceError {
         /// Name on the host.
         path: PathBuf,
     },
+}
+
+/// What the kernel said, in Go's words: the client chooses its exit code by them.
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        _ => error.to_string(),
+    }
 }
 
 impl Device {

@@ -173,7 +173,7 @@ fn place(root: &RootDir, mount: &Mount, covered: &[PathBuf]) -> Result<(Value, P
             Ok((value, target))
         }
         Mount::Tmpfs(tmpfs) => {
-            let target = make_target(root, &tmpfs.target, MountPoint::Directory, covered)?;
+            let target = make_tmpfs_target(root, &tmpfs.target, covered)?;
             let value = json!({
                 "destination": target, "type": "tmpfs", "source": "tmpfs",
                 "options": tmpfs_options(&tmpfs.options),
@@ -196,6 +196,23 @@ fn make_target(
     }
     root.make_mount_point(target, kind)
         .map_err(|source| MountError::Target { target: target.to_owned(), source })
+}
+
+/// As [`make_target`], but a place that is not there is left to the runtime: it gives a tmpfs the mode of the directory
+/// that it finds, and the one that was asked for where it finds none.
+fn make_tmpfs_target(root: &RootDir, target: &Path, covered: &[PathBuf]) -> Result<PathBuf, MountError> {
+    let is_missing = root.stat(target).err() == Some(rustix::io::Errno::NOENT);
+    let (Some(parent), Some(name)) = (target.parent(), target.file_name()) else {
+        return make_target(root, target, MountPoint::Directory, covered);
+    };
+    // A link that leads nowhere is missing, too; what it names is made here, inside the root.
+    if !is_missing || root.has_entry(target) {
+        return make_target(root, target, MountPoint::Directory, covered);
+    }
+    match parent == Path::new("/") {
+        true => Ok(target.to_owned()),
+        false => Ok(make_target(root, parent, MountPoint::Directory, covered)?.join(name)),
+    }
 }
 
 /// Docker's tmpfs options with the user's over them: `exec` takes `noexec` away.

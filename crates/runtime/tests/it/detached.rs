@@ -20,7 +20,15 @@ const ALL: AttachStreams = AttachStreams { stdin: true, stdout: true, stderr: tr
 
 fn detached(machine: &Machine, container: ContainerSpec) -> DetachedSpec {
     let log = Some(machine.path("json.log"));
-    DetachedSpec { container, log, open_stdin: false, stdin_once: false, size: None, restart: Restart::No }
+    DetachedSpec {
+        container,
+        log,
+        open_stdin: false,
+        stdin_once: false,
+        size: None,
+        restart: Restart::No,
+        health: None,
+    }
 }
 
 #[track_caller]

@@ -163,7 +163,55 @@ pub struct Run {
     pub detach_keys: Option<String>,
     pub publish: Vec<String>,
     pub publish_all: bool,
+    pub annotations: Vec<String>,
+    pub blkio_weight_devices: Vec<String>,
+    pub cgroup_parent: Option<String>,
+    pub cpu_rt_period: Option<i64>,
+    pub cpu_rt_runtime: Option<i64>,
+    pub device_read_bps: Vec<String>,
+    pub device_read_iops: Vec<String>,
+    pub device_write_bps: Vec<String>,
+    pub device_write_iops: Vec<String>,
+    pub dns: Vec<String>,
+    pub dns_options: Vec<String>,
+    pub dns_search: Vec<String>,
+    pub health: Health,
+    pub volume_driver: Option<String>,
+    pub volumes_from: Vec<String>,
+    /// Flags that were given and that nothing here can carry out, with their last values.
+    pub impossible: Vec<(&'static str, String)>,
 }
+
+/// `--health-…` of `run` and `create`; durations in nanoseconds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Health {
+    pub command: Option<String>,
+    pub interval: Option<i64>,
+    pub retries: Option<i64>,
+    pub start_interval: Option<i64>,
+    pub start_period: Option<i64>,
+    pub timeout: Option<i64>,
+}
+
+/// Flags of docker that need what is not here: Windows, networks with addresses, plugins, quotas.
+const IMPOSSIBLE: [&str; 15] = [
+    "cpu-count",
+    "cpu-percent",
+    "io-maxbandwidth",
+    "io-maxiops",
+    "gpus",
+    "ip",
+    "ip6",
+    "kernel-memory",
+    "link",
+    "link-local-ip",
+    "mac-address",
+    "network-alias",
+    "storage-opt",
+    "use-api-socket",
+    "disable-content-trust",
+];
 
 /// `shale exec`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -491,5 +539,31 @@ fn read_run(matches: &Matches) -> Run {
         detach_keys: matches.filled("detach-keys"),
         publish: matches.list("publish"),
         publish_all: matches.is_on("publish-all"),
+        annotations: matches.list("annotation"),
+        blkio_weight_devices: matches.list("blkio-weight-device"),
+        cgroup_parent: matches.filled("cgroup-parent"),
+        cpu_rt_period: matches.number("cpu-rt-period"),
+        cpu_rt_runtime: matches.number("cpu-rt-runtime"),
+        device_read_bps: matches.list("device-read-bps"),
+        device_read_iops: matches.list("device-read-iops"),
+        device_write_bps: matches.list("device-write-bps"),
+        device_write_iops: matches.list("device-write-iops"),
+        dns: matches.list("dns"),
+        dns_options: matches.list("dns-option"),
+        dns_search: matches.list("dns-search"),
+        health: Health {
+            command: matches.filled("health-cmd"),
+            interval: matches.duration("health-interval"),
+            retries: matches.number("health-retries"),
+            start_interval: matches.duration("health-start-interval"),
+            start_period: matches.duration("health-start-period"),
+            timeout: matches.duration("health-timeout"),
+        },
+        volume_driver: matches.filled("volume-driver"),
+        volumes_from: matches.list("volumes-from"),
+        impossible: IMPOSSIBLE
+            .into_iter()
+            .filter_map(|flag| Some((flag, matches.text(flag)?.to_owned())))
+            .collect(),
     }
 }

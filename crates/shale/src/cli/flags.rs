@@ -61,6 +61,11 @@ impl Matches {
         self.text(flag).and_then(|value| parse_integer(value).ok())
     }
 
+    /// Returns the last value of a duration flag in nanoseconds.
+    pub fn duration(&self, flag: &str) -> Option<i64> {
+        self.text(flag).and_then(|value| super::duration::nanoseconds(value).ok())
+    }
+
     /// Returns the argument at `position`; the count was checked before.
     pub fn argument(&self, position: usize) -> String {
         self.arguments.get(position).cloned().unwrap_or_default()
@@ -190,6 +195,21 @@ impl Matches {
             Kind::Int => {
                 parse_integer(value)
                     .map_err(|reason| refuse(format!("strconv.ParseInt: parsing {value:?}: {reason}")))?;
+                values.push(value.to_owned());
+            }
+            Kind::Unsigned(size) => {
+                let refused = |reason| refuse(format!("strconv.ParseUint: parsing {value:?}: {reason}"));
+                let number = parse_integer(value).map_err(refused)?;
+                if value.starts_with(['+', '-']) {
+                    return Err(refused("invalid syntax"));
+                }
+                if size == "uint16" && u16::try_from(number).is_err() {
+                    return Err(refused("value out of range"));
+                }
+                values.push(value.to_owned());
+            }
+            Kind::Duration => {
+                super::duration::nanoseconds(value).map_err(refuse)?;
                 values.push(value.to_owned());
             }
             Kind::Filter if value.is_empty() => {}

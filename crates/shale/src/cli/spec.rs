@@ -89,6 +89,10 @@ pub enum Kind {
     Strings,
     /// A number.
     Int,
+    /// A number that is not below zero, shown with Go's word for its size.
+    Unsigned(&'static str),
+    /// A span of time as Go writes it, `1m30s`.
+    Duration,
     /// A text shown with this word; the last one counts.
     Word(&'static str),
 }
@@ -99,10 +103,11 @@ impl Kind {
         match self {
             Kind::Bool => "",
             Kind::Text => "string",
-            Kind::List(word) | Kind::Word(word) => word,
+            Kind::List(word) | Kind::Word(word) | Kind::Unsigned(word) => word,
             Kind::Filter => "filter",
             Kind::Strings => "strings",
             Kind::Int => "int",
+            Kind::Duration => "duration",
         }
     }
 }

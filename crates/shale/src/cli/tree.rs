@@ -4,6 +4,7 @@ mod build;
 mod containers;
 mod images;
 mod registry;
+mod run;
 mod system;
 
 use super::{
@@ -43,7 +44,7 @@ static ROOT: Spec = Spec {
     ],
     commands: &[
         build::BUILD,
-        containers::RUN,
+        run::RUN,
         containers::EXEC,
         containers::LIST,
         images::PULL,
@@ -77,7 +78,7 @@ static ROOT: Spec = Spec {
         containers::ATTACH,
         containers::COMMIT,
         containers::COPY,
-        containers::CREATE,
+        run::CREATE,
         containers::EXPORT,
         containers::KILL,
         containers::LOGS,

@@ -1,163 +1,22 @@
 //! Containers.
 
-use super::{ANY, Completes, FORMAT_OF_OBJECT, FORMAT_OF_TABLE, Flag, Kind, NO_TRUNC, Place, Spec, platform};
+use super::{ANY, Completes, FORMAT_OF_OBJECT, FORMAT_OF_TABLE, Flag, Kind, NO_TRUNC, Place, Spec};
 use crate::cli::container::ContainerCommand;
 
-const CID_FILE: Flag = Flag::value("cidfile", None, Kind::Text, "Write the container ID to the file");
-const DETACH_KEYS: Flag =
+pub(super) const DETACH_KEYS: Flag =
     Flag::value("detach-keys", None, Kind::Text, "Override the key sequence for detaching a container");
-const NOTHING: Flag = Flag::switch("", None, "");
 
-/// The flags that `run` and `create` share, then those of `run` alone.
-static RUN_FLAGS: [Flag; 69] = run_flags();
-static CREATE_FLAGS: [Flag; 66] = {
-    let all = run_flags();
-    let mut flags = [NOTHING; 66];
-    let mut at = 0;
-    while at < flags.len() {
-        flags[at] = all[at];
-        at += 1;
-    }
-    flags
-};
-
-const fn list(name: &'static str, help: &'static str) -> Flag {
+pub(super) const fn list(name: &'static str, help: &'static str) -> Flag {
     Flag::value(name, None, Kind::List("list"), help)
 }
 
-const fn text(name: &'static str, help: &'static str) -> Flag {
+pub(super) const fn text(name: &'static str, help: &'static str) -> Flag {
     Flag::value(name, None, Kind::Text, help)
 }
 
-const fn bytes(name: &'static str, short: Option<char>, help: &'static str) -> Flag {
+pub(super) const fn bytes(name: &'static str, short: Option<char>, help: &'static str) -> Flag {
     Flag::value(name, short, Kind::Word("bytes"), help)
 }
-
-const fn run_flags() -> [Flag; 69] {
-    [
-        list("add-host", "Add a custom host-to-IP mapping (host:ip)"),
-        Flag::value("attach", Some('a'), Kind::List("list"), "Attach to STDIN, STDOUT or STDERR"),
-        Flag::value(
-            "blkio-weight",
-            None,
-            Kind::Int,
-            "Block IO (relative weight), between 10 and 1000, or 0 to disable (default 0)",
-        ),
-        list("cap-add", "Add Linux capabilities"),
-        list("cap-drop", "Drop Linux capabilities"),
-        text("cgroupns", "Cgroup namespace to use (host|private)"),
-        CID_FILE.completed_by(Completes::Files),
-        Flag::value("cpu-period", None, Kind::Int, "Limit CPU CFS (Completely Fair Scheduler) period"),
-        Flag::value("cpu-quota", None, Kind::Int, "Limit CPU CFS (Completely Fair Scheduler) quota"),
-        Flag::value("cpu-shares", Some('c'), Kind::Int, "CPU shares (relative weight)"),
-        Flag::value("cpus", None, Kind::Word("decimal"), "Number of CPUs"),
-        text("cpuset-cpus", "CPUs in which to allow execution (0-3, 0,1)"),
-        text("cpuset-mems", "MEMs in which to allow execution (0-3, 0,1)"),
-        list("device", "Add a host device to the container"),
-        list("device-cgroup-rule", "Add a rule to the cgroup allowed devices list"),
-        text("domainname", "Container NIS domain name"),
-        text("entrypoint", "Overwrite the default ENTRYPOINT of the image"),
-        Flag::value("env", Some('e'), Kind::List("list"), "Set environment variables"),
-        list("env-file", "Read in a file of environment variables").completed_by(Completes::Files),
-        list("expose", "Expose a port or a range of ports"),
-        list("group-add", "Add additional groups to join"),
-        Flag::value("hostname", Some('h'), Kind::Text, "Container host name"),
-        Flag::switch(
-            "init",
-            None,
-            "Run an init inside the container that forwards signals and reaps processes",
-        ),
-        Flag::switch("interactive", Some('i'), "Keep STDIN open even if not attached"),
-        text("ipc", "IPC mode to use"),
-        Flag::value("label", Some('l'), Kind::List("list"), "Set meta data on a container"),
-        list("label-file", "Read in a line delimited file of labels").completed_by(Completes::Files),
-        bytes("memory", Some('m'), "Memory limit"),
-        bytes("memory-reservation", None, "Memory soft limit"),
-        bytes("memory-swap", None, "Swap limit equal to memory plus swap: '-1' to enable unlimited swap"),
-        Flag::value("memory-swappiness", None, Kind::Int, "Tune container memory swappiness (0 to 100)")
-            .or("-1"),
-        Flag::value("mount", None, Kind::List("mount"), "Attach a filesystem mount to the container"),
-        text("name", "Assign a name to the container"),
-        text("net", "Connect a container to a network, as --network"),
-        Flag::value(
-            "network",
-            None,
-            Kind::Word("network"),
-            "Connect a container to a network: none (default), host or container:NAME",
-        )
-        .completed_by(Completes::Words(&["none", "host"])),
-        Flag::switch("oom-kill-disable", None, "Disable OOM Killer"),
-        Flag::value("oom-score-adj", None, Kind::Int, "Tune host's OOM preferences (-1000 to 1000)"),
-        text("pid", "PID namespace to use"),
-        Flag::value("pids-limit", None, Kind::Int, "Tune container pids limit (set -1 for unlimited)"),
-        platform("Set platform if server is multi-platform capable"),
-        Flag::switch("privileged", None, "Give extended privileges to this container"),
-        text("pull", "Pull image before running (\"always\", \"missing\", \"never\")")
-            .or("\"missing\"")
-            .completed_by(Completes::Words(&["always", "missing", "never"])),
-        Flag::switch("quiet", Some('q'), "Suppress the pull output"),
-        Flag::switch("read-only", None, "Mount the container's root filesystem as read only"),
-        Flag::switch(
-            "rm",
-            None,
-            "Automatically remove the container and its associated anonymous volumes when it exits",
-        ),
-        list("security-opt", "Security Options"),
-        bytes("shm-size", None, "Size of /dev/shm"),
-        text("stop-signal", "Signal to stop the container"),
-        Flag::value("stop-timeout", None, Kind::Int, "Timeout (in seconds) to stop a container"),
-        Flag::value("sysctl", None, Kind::List("map"), "Sysctl options").or("map[]"),
-        list("tmpfs", "Mount a tmpfs directory"),
-        Flag::switch("tty", Some('t'), "Allocate a pseudo-TTY"),
-        Flag::value("ulimit", None, Kind::List("ulimit"), "Ulimit options").or("[]"),
-        Flag::value("user", Some('u'), Kind::Text, "Username or UID (format: <name|uid>[:<group|gid>])"),
-        text("uts", "UTS namespace to use"),
-        Flag::value("volume", Some('v'), Kind::List("list"), "Bind mount a volume"),
-        Flag::value("workdir", Some('w'), Kind::Text, "Working directory inside the container"),
-        text("isolation", "Container isolation technology; \"default\" is the only one on Linux"),
-        text("log-driver", "Logging driver for the container: \"json-file\" (default) or \"none\"")
-            .completed_by(Completes::Words(&["json-file", "none"])),
-        list("log-opt", "Log driver options; there is none that is supported"),
-        Flag::value("publish", Some('p'), Kind::List("list"), "Publish a container's port(s) to the host; needs --network host"),
-        Flag::switch("publish-all", Some('P'), "Publish all exposed ports to random ports; needs --network host"),
-        text("restart", "Restart policy to apply when a container exits: no, on-failure[:max-retries], always, unless-stopped")
-            .or("\"no\"")
-            .completed_by(Completes::Words(&["no", "on-failure", "always", "unless-stopped"])),
-        text("runtime", "Runtime to use for this container: runc, crun, or the path of another"),
-        text("userns", "User namespace to use; \"host\" is the only one"),
-        Flag::switch("no-healthcheck", None, "Disable any container-specified HEALTHCHECK"),
-        Flag::switch("detach", Some('d'), "Run container in background and print container ID"),
-        DETACH_KEYS,
-        Flag::switch("sig-proxy", None, "Proxy received signals to the process").or("true"),
-    ]
-}
-
-pub(super) const RUN: Spec = Spec {
-    name: "run",
-    usage: "[OPTIONS] IMAGE [COMMAND] [ARG...]",
-    about: "Create and run a new container from an image",
-    paths: &["container run", "run"],
-    arguments: (1, ANY),
-    flags: &RUN_FLAGS,
-    flags_first: true,
-    place: Place::Common,
-    make: Some(ContainerCommand::run),
-    completes: Completes::Images,
-    ..Spec::EMPTY
-};
-
-pub(super) const CREATE: Spec = Spec {
-    name: "create",
-    usage: "[OPTIONS] IMAGE [COMMAND] [ARG...]",
-    about: "Create a new container",
-    paths: &["container create", "create"],
-    arguments: (1, ANY),
-    flags: &CREATE_FLAGS,
-    flags_first: true,
-    make: Some(ContainerCommand::create),
-    completes: Completes::Images,
-    ..Spec::EMPTY
-};
 
 pub(super) const EXEC: Spec = Spec {
     name: "exec",
@@ -521,7 +380,7 @@ pub(super) const CONTAINER: Spec = Spec {
         ATTACH,
         COMMIT,
         COPY,
-        CREATE,
+        super::run::CREATE,
         DIFF,
         EXEC,
         EXPORT,
@@ -534,7 +393,7 @@ pub(super) const CONTAINER: Spec = Spec {
         RENAME,
         RESTART,
         Spec { name: "rm", aliases: &["remove"], ..REMOVE },
-        RUN,
+        super::run::RUN,
         START,
         STATS,
         STOP,

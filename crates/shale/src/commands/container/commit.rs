@@ -37,6 +37,9 @@ fn name(typed: &str) -> anyhow::Result<Reference> {
 /// Gives a container another name.
 pub fn rename(context: &Context, container: &str, name: &str) -> Result<(), Failure> {
     let container = container.trim();
+    if container.is_empty() || name.trim().is_empty() {
+        return Err(anyhow::anyhow!("Neither old nor new names may be empty").into());
+    }
     context.engine()?.rename_container(container, name.trim()).map_err(|error| {
         super::complain(&error);
         anyhow::anyhow!("failed to rename container named {container}").into()

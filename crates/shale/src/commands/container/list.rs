@@ -47,6 +47,7 @@ fn row(engine: &shale_engine::Engine, record: &Record, size: Option<(u64, u64)>)
         labels: record.labels(),
         mounts: record.mount_names(),
         network: record.network().to_owned(),
+        health: record.health().map(str::to_owned),
         size,
     }
 }

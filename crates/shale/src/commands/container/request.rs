@@ -1,12 +1,17 @@
 //! The flags of `run` → what the engine is asked to make. The complaints are docker's.
 
+mod health;
+mod mount;
+mod throttle;
+mod unsupported;
+
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, anyhow, bail};
 use serde_json::{Value, json};
 use shale_engine::containers::HostConfig;
 use shale_engine::containers::create::Create;
-use shale_oci::{Empty, Healthcheck, RunConfig};
+use shale_oci::{Empty, RunConfig};
 
 use crate::cli::container::Run;
 
@@ -32,13 +37,9 @@ fn run_config(run: &Run) -> anyhow::Result<RunConfig> {
             );
         }
     }
-    let mut exposed = BTreeMap::new();
-    for port in &run.expose {
-        let port = if port.contains('/') { port.clone() } else { format!("{port}/tcp") };
-        exposed.insert(port, Empty {});
-    }
+    let exposed = exposed_ports(&run.expose)?;
     // One path alone is a volume without a name.
-    let anonymous = run.volumes.iter().filter(|volume| !volume.contains(':'));
+    let anonymous = run.volumes.iter().filter(|volume| is_anonymous(volume));
     let volumes: BTreeMap<String, Empty> = anonymous.map(|path| (path.clone(), Empty {})).collect();
     Ok(RunConfig {
         hostname: run.hostname.clone().unwrap_or_default(),
@@ -59,11 +60,41 @@ fn run_config(run: &Run) -> anyhow::Result<RunConfig> {
         labels: Some(labels(&run.labels, &run.label_files)?),
         stop_signal: run.stop_signal.clone().unwrap_or_default(),
         stop_timeout: run.stop_timeout,
-        healthcheck: run
-            .no_healthcheck
-            .then(|| Healthcheck { test: Some(vec!["NONE".to_owned()]), ..Healthcheck::default() }),
+        healthcheck: health::healthcheck(run)?,
         ..RunConfig::default()
     })
+}
+
+/// One path, or what docker takes for a path of Windows: a letter, a colon and a slash.
+fn is_anonymous(volume: &str) -> bool {
+    let is_drive = matches!(volume.as_bytes(), [letter, b':', b'/' | b'\\', rest @ ..] if letter.is_ascii_alphabetic() && !rest.contains(&b':'));
+    !volume.contains(':') || is_drive
+}
+
+/// `80`, `80/udp`, `80-82/tcp`.
+///
+/// Source: docker CLI 28.2 `cli/command/container/opts.go` `parse`.
+fn exposed_ports(typed: &[String]) -> anyhow::Result<BTreeMap<String, Empty>> {
+    let mut ports = BTreeMap::new();
+    for expose in typed {
+        if expose.contains(':') {
+            bail!("invalid port format for --expose: {expose}");
+        }
+        let (range, protocol) = expose.split_once('/').unwrap_or((expose, "tcp"));
+        let invalid =
+            |reason: String| anyhow!("invalid range format for --expose: {expose}, error: {reason}");
+        let number = |text: &str| {
+            text.parse::<u16>()
+                .map_err(|_| invalid(format!("strconv.ParseUint: parsing {text:?}: invalid syntax")))
+        };
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last) = (number(first)?, number(last)?);
+        if last < first {
+            return Err(invalid(format!("invalid range specified for port: {range}")));
+        }
+        ports.extend((first..=last).map(|port| (format!("{port}/{protocol}"), Empty {})));
+    }
+    Ok(ports)
 }
 
 /// `-e NAME=value`, `-e NAME` (this program's own), and files of such lines, which come first.
@@ -116,31 +147,6 @@ fn labels(typed: &[String], files: &[String]) -> anyhow::Result<BTreeMap<String,
     Ok(labels)
 }
 
-/// What docker has flags for and there is nothing here to do it with.
-fn refuse_unsupported(run: &Run) -> anyhow::Result<()> {
-    if let Some(isolation) = run.isolation.as_deref().filter(|isolation| *isolation != "default") {
-        bail!("invalid isolation '{isolation}' on linux");
-    }
-    if let Some(mode) = run.userns.as_deref().filter(|mode| *mode != "host") {
-        bail!("invalid USER mode: {mode}");
-    }
-    match run.log_driver.as_deref() {
-        None | Some("json-file" | "none") => {}
-        Some(driver) => bail!("error looking up logging plugin {driver}: plugin \"{driver}\" not found"),
-    }
-    if let Some(option) = run.log_options.first() {
-        bail!("--log-opt {option} is not supported: logs are kept whole and are not rotated");
-    }
-    let publishes = !run.publish.is_empty() || run.publish_all;
-    if publishes && run.network.as_deref() != Some("host") {
-        bail!(
-            "publishing ports is not supported: there is no network between container and host; with --network host the \
-             container's ports are the host's"
-        );
-    }
-    Ok(())
-}
-
 /// `no`, `always`, `unless-stopped`, `on-failure`, `on-failure:3`.
 ///
 /// Source: docker CLI 28.2 `opts.ParseRestartPolicy`, moby `container/container_unix.go` `validateRestartPolicy`.
@@ -168,7 +174,7 @@ pub fn restart_policy(typed: &str) -> anyhow::Result<Value> {
 }
 
 fn host_config(run: &Run) -> anyhow::Result<HostConfig> {
-    refuse_unsupported(run)?;
+    unsupported::refuse(run)?;
     let mut host = HostConfig::default();
     if let Some(policy) = &run.restart {
         if run.remove && policy != "no" {
@@ -188,10 +194,10 @@ fn host_config(run: &Run) -> anyhow::Result<HostConfig> {
     }
     let list = |values: &[String]| if values.is_empty() { Value::Null } else { json!(values) };
     let binds: Vec<String> =
-        run.volumes.iter().filter(|volume| volume.contains(':')).map(|bind| absolute(bind)).collect();
+        run.volumes.iter().filter(|volume| !is_anonymous(volume)).map(|bind| absolute(bind)).collect();
     host.set("Binds", list(&binds));
     let mounts =
-        run.mounts.iter().map(|mount| mount_request(mount)).collect::<anyhow::Result<Vec<Value>>>()?;
+        run.mounts.iter().map(|mount| mount::request(mount)).collect::<anyhow::Result<Vec<Value>>>()?;
     if !mounts.is_empty() {
         host.set("Mounts", mounts);
     }
@@ -209,7 +215,7 @@ fn host_config(run: &Run) -> anyhow::Result<HostConfig> {
     host.set("AutoRemove", run.remove);
     host.set("CapAdd", list(&run.cap_add));
     host.set("CapDrop", list(&run.cap_drop));
-    host.set("ExtraHosts", list(&run.add_hosts));
+    host.set("ExtraHosts", list(&throttle::extra_hosts(&run.add_hosts)?));
     host.set("GroupAdd", list(&run.group_add));
     host.set("Privileged", run.privileged);
     if run.privileged {
@@ -224,10 +230,46 @@ fn host_config(run: &Run) -> anyhow::Result<HostConfig> {
     if run.init {
         host.set("Init", true);
     }
+    host.set("VolumesFrom", list(&run.volumes_from));
+    if let Some(driver) = &run.volume_driver {
+        host.set("VolumeDriver", driver.clone());
+    }
+    if let Some(parent) = &run.cgroup_parent {
+        host.set("CgroupParent", parent.clone());
+    }
+    if !run.annotations.is_empty() {
+        let split = |entry: &String| {
+            let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
+            (name.to_owned(), Value::from(value))
+        };
+        host.set("Annotations", Value::Object(run.annotations.iter().map(split).collect()));
+    }
+    for (key, flag, devices) in [
+        ("BlkioDeviceReadBps", "device-read-bps", &run.device_read_bps),
+        ("BlkioDeviceWriteBps", "device-write-bps", &run.device_write_bps),
+        ("BlkioDeviceReadIOps", "device-read-iops", &run.device_read_iops),
+        ("BlkioDeviceWriteIOps", "device-write-iops", &run.device_write_iops),
+    ] {
+        host.set(key, throttle::rates(flag, devices)?);
+    }
+    host.set("BlkioWeightDevice", throttle::weights(&run.blkio_weight_devices)?);
+    host.set("Dns", throttle::dns_servers(&run.dns)?);
+    host.set("DnsOptions", run.dns_options.clone());
+    host.set("DnsSearch", throttle::dns_domains(&run.dns_search)?);
     let devices =
         run.devices.iter().map(|device| device_request(device)).collect::<anyhow::Result<Vec<Value>>>()?;
     host.set("Devices", devices);
+    for rule in &run.device_cgroup_rules {
+        if !throttle::is_device_rule(rule) {
+            bail!(
+                "invalid argument {rule:?} for \"--device-cgroup-rule\" flag: invalid device cgroup format '{rule}'"
+            );
+        }
+    }
     host.set("DeviceCgroupRules", list(&run.device_cgroup_rules));
+    if let Some(sysctl) = run.sysctls.iter().find(|sysctl| !is_of_namespaces(sysctl)) {
+        bail!("invalid argument {sysctl:?} for \"--sysctl\" flag: sysctl '{sysctl}' is not allowed");
+    }
     if !run.sysctls.is_empty() {
         let split = |entry: &String| {
             let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
@@ -277,6 +319,8 @@ fn host_config(run: &Run) -> anyhow::Result<HostConfig> {
         ("CpuQuota", run.cpu_quota),
         ("PidsLimit", run.pids_limit),
         ("BlkioWeight", run.blkio_weight),
+        ("CpuRealtimePeriod", run.cpu_rt_period),
+        ("CpuRealtimeRuntime", run.cpu_rt_runtime),
     ] {
         if let Some(value) = value {
             host.set(key, value);
@@ -288,6 +332,18 @@ fn host_config(run: &Run) -> anyhow::Result<HostConfig> {
         }
     }
     Ok(host)
+}
+
+/// Whether a kernel parameter is one that every container has of its own.
+///
+/// Source: docker CLI 28.2 `opts.ValidateSysctl`.
+fn is_of_namespaces(sysctl: &str) -> bool {
+    const ALLOWED: [&str; 8] =
+        ["msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced"];
+    let Some((name, _)) = sysctl.split_once('=') else { return false };
+    name.starts_with("net.")
+        || name.starts_with("fs.mqueue.")
+        || name.strip_prefix("kernel.").is_some_and(|name| ALLOWED.contains(&name))
 }
 
 /// A bind whose source begins with `.` is relative to the current directory.
@@ -309,53 +365,6 @@ fn absolute(bind: &str) -> String {
     format!("{}:{rest}", clean.display())
 }
 
-/// `type=bind,source=/a,target=/b,readonly`.
-fn mount_request(typed: &str) -> anyhow::Result<Value> {
-    let invalid = |reason: String| anyhow!("invalid argument {typed:?} for \"--mount\" flag: {reason}");
-    let mut mount = json!({ "Type": "volume", "Target": "" });
-    for field in typed.split(',') {
-        let (key, value) = match field.split_once('=') {
-            Some((key, value)) => (key.to_ascii_lowercase(), Some(value)),
-            None => (field.to_ascii_lowercase(), None),
-        };
-        let wanted =
-            || value.ok_or_else(|| invalid(format!("invalid field '{field}' must be a key=value pair")));
-        match key.as_str() {
-            "type" => mount["Type"] = wanted()?.to_ascii_lowercase().into(),
-            "source" | "src" => {
-                let source = wanted()?;
-                let is_relative = source.starts_with('.');
-                let source = if is_relative { absolute(&format!("{source}:")) } else { source.to_owned() };
-                mount["Source"] = source.trim_end_matches(':').into();
-            }
-            "target" | "dst" | "destination" => mount["Target"] = wanted()?.into(),
-            "readonly" | "ro" => {
-                mount["ReadOnly"] = match value {
-                    None | Some("true" | "1") => true,
-                    Some("false" | "0") => false,
-                    Some(other) => return Err(invalid(format!("invalid value for {key}: {other}"))),
-                }
-                .into();
-            }
-            "tmpfs-size" => mount["TmpfsOptions"]["SizeBytes"] = byte_count("mount", wanted()?)?.into(),
-            "tmpfs-mode" => {
-                let mode = u32::from_str_radix(wanted()?, 8);
-                let mode = mode.map_err(|_| {
-                    invalid(format!("invalid value for {key}: {}", value.unwrap_or_default()))
-                })?;
-                mount["TmpfsOptions"]["Mode"] = mode.into();
-            }
-            "bind-propagation" | "consistency" | "bind-nonrecursive" | "volume-nocopy" | "volume-driver"
-            | "volume-label" | "volume-opt" => {}
-            _ => return Err(invalid(format!("unexpected key '{key}' in '{field}'"))),
-        }
-    }
-    if mount["Target"] == "" {
-        return Err(invalid("target is required".to_owned()));
-    }
-    Ok(mount)
-}
-
 fn device_request(typed: &str) -> anyhow::Result<Value> {
     let is_mode = |text: &str| !text.is_empty() && text.bytes().all(|byte| b"rwm".contains(&byte));
     let parts: Vec<&str> = typed.split(':').collect();
@@ -364,6 +373,7 @@ fn device_request(typed: &str) -> anyhow::Result<Value> {
         [host, second] if is_mode(second) => (*host, *host, *second),
         [host, inside] => (*host, *inside, "rwm"),
         [host, inside, access] if is_mode(access) => (*host, *inside, *access),
+        [_, _, access] => bail!("bad mode specified: {access}"),
         _ => bail!("invalid device specification: {typed}"),
     };
     Ok(json!({ "PathOnHost": host, "PathInContainer": inside, "CgroupPermissions": access }))
@@ -379,7 +389,9 @@ fn security_options(typed: &[String]) -> anyhow::Result<Vec<String>> {
         }
         if key == "seccomp" && value != "unconfined" && value != "builtin" {
             let profile = std::fs::read_to_string(value);
-            let profile = profile.with_context(|| format!("opening seccomp profile ({value}) failed"))?;
+            let profile = profile
+                .with_context(|| format!("open {value}"))
+                .with_context(|| format!("opening seccomp profile ({value}) failed"))?;
             options.push(format!("seccomp={profile}"));
         } else {
             options.push(option.clone());
@@ -388,16 +400,46 @@ fn security_options(typed: &[String]) -> anyhow::Result<Vec<String>> {
     Ok(options)
 }
 
+/// Names that the kernel has limits for.
+const ULIMITS: [&str; 16] = [
+    "as",
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
+];
+
+/// `nofile=64`, `nofile=64:128`.
+///
+/// Source: go-units `ParseUlimit`.
 fn ulimit(typed: &str) -> anyhow::Result<Value> {
-    let invalid = || anyhow!("invalid ulimit argument: {typed}");
+    let refuse = |reason: String| anyhow!("invalid argument {typed:?} for \"--ulimit\" flag: {reason}");
+    let invalid = || refuse(format!("invalid ulimit argument: {typed}"));
     let (name, values) = typed.split_once('=').ok_or_else(invalid)?;
+    if !ULIMITS.contains(&name) {
+        return Err(refuse(format!("invalid ulimit type: {name}")));
+    }
     let (soft, hard) = values.split_once(':').unwrap_or((values, values));
-    let number = |text: &str| text.parse::<i64>().map_err(|_| invalid());
+    let number = |text: &str| {
+        let parsed = text.parse::<i64>();
+        parsed.map_err(|_| refuse(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")))
+    };
     let (soft, hard) = (number(soft)?, number(hard)?);
     if hard != -1 && (soft == -1 || soft > hard) {
-        bail!(
-            "invalid argument {typed:?} for \"--ulimit\" flag: ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}"
-        );
+        return Err(refuse(format!(
+            "ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}"
+        )));
     }
     Ok(json!({ "Name": name, "Hard": hard, "Soft": soft }))
 }
@@ -406,7 +448,8 @@ fn ulimit(typed: &str) -> anyhow::Result<Value> {
 ///
 /// Source: go-units `RAMInBytes`.
 pub fn byte_count(flag: &str, typed: &str) -> anyhow::Result<i64> {
-    let invalid = || anyhow!("invalid argument {typed:?} for \"--{flag}\" flag: invalid size: '{typed}'");
+    let names = if flag == "memory" { "-m, --memory".to_owned() } else { format!("--{flag}") };
+    let invalid = || anyhow!("invalid argument {typed:?} for {names:?} flag: invalid size: '{typed}'");
     let lower = typed.trim().to_ascii_lowercase();
     let end =
         lower.find(|character: char| !character.is_ascii_digit() && character != '.').unwrap_or(lower.len());
@@ -459,16 +502,5 @@ mod tests {
         assert_eq!(nano_cpus("0.5").unwrap(), 500_000_000);
         assert_eq!(nano_cpus("2").unwrap(), 2_000_000_000);
         assert!(nano_cpus("half").is_err());
-    }
-
-    #[test]
-    fn a_mount_without_a_target_is_refused_in_dockers_words() {
-        let error = mount_request("type=bind,source=/a").unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "invalid argument \"type=bind,source=/a\" for \"--mount\" flag: target is required"
-        );
-        let error = mount_request("type=bind,colour=red,target=/b").unwrap_err().to_string();
-        assert!(error.ends_with("unexpected key 'colour' in 'colour=red'"), "{error}");
     }
 }

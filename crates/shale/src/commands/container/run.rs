@@ -1,7 +1,8 @@
 //! `shale run`, `create`, `start` and `attach`.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::path::Path;
 
 use shale_engine::containers::create::{Create, CreateError, Created};
 use shale_engine::containers::start::{Preparation, StartContainerError};
@@ -26,13 +27,29 @@ fn refuse(command: &str, exit_code: u8, error: impl Into<anyhow::Error>) -> Fail
     let error = error.into();
     let mut text = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
-        // The runtime's words are part of dockerd's already.
-        if !text.contains(&cause) {
-            text.push_str(&format!(": {cause}"));
+        // The runtime's and the kernel's words are part of dockerd's already.
+        let told = cause.split(" (os error").next().unwrap_or_default().to_lowercase();
+        if !text.to_lowercase().contains(&told) {
+            text.push_str(&format!(": {}", of_kernel(&cause)));
         }
     }
-    eprintln!("shale: {}\n\nRun 'shale {command} --help' for more information", screen::escape_lines(&text));
+    // What a flag cannot be is said as every mistake with flags is.
+    let is_of_flag = text.starts_with("invalid argument ") && text.contains("\" flag: ");
+    let (program, usage) = match is_of_flag {
+        true => ("", format!("Usage:  shale {command} [OPTIONS] IMAGE [COMMAND] [ARG...]\n\n")),
+        false => ("shale: ", String::new()),
+    };
+    let text = screen::escape_lines(&text);
+    eprintln!("{program}{text}\n\n{usage}Run 'shale {command} --help' for more information");
     Failure::Reported { exit_code }
+}
+
+/// What the kernel said as Go writes it: in small letters and without its number.
+fn of_kernel(cause: &str) -> String {
+    match cause.rsplit_once(" (os error ") {
+        Some((words, _)) => words.to_lowercase(),
+        None => cause.to_owned(),
+    }
 }
 
 /// Makes and starts a container, and joins its streams unless it is to be left alone.
@@ -143,6 +160,41 @@ pub fn create(context: &Context, run: &Run) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The file of `--cidfile`, made before anything else; dropped without an ID it is removed again.
+struct IdFile<'a> {
+    path: &'a Path,
+    file: File,
+    is_written: bool,
+}
+
+impl<'a> IdFile<'a> {
+    fn make(path: &'a Path, command: &str, exit_code: u8) -> Result<Self, Failure> {
+        let made = OpenOptions::new().write(true).create_new(true).open(path);
+        let file = made.map_err(|error| {
+            let reason = of_kernel(&error.to_string());
+            let text = format!("failed to create the container ID file: open {}: {reason}", path.display());
+            // As docker's client, which goes by the words.
+            let exit_code = if error.kind() == io::ErrorKind::NotFound { 127 } else { exit_code };
+            refuse(command, exit_code, anyhow::anyhow!(text))
+        })?;
+        Ok(Self { path, file, is_written: false })
+    }
+
+    fn write(mut self, id: &str) -> io::Result<()> {
+        self.file.write_all(id.as_bytes())?;
+        self.is_written = true;
+        Ok(())
+    }
+}
+
+impl Drop for IdFile<'_> {
+    fn drop(&mut self) {
+        if !self.is_written {
+            let _ = std::fs::remove_file(self.path);
+        }
+    }
+}
+
 fn create_or_pull(
     context: &Context,
     engine: &Engine,
@@ -159,6 +211,7 @@ fn create_or_pull(
         let text = "container ID file found, make sure the other container isn't running or delete";
         return Err(refused(anyhow::anyhow!("{text} {}", path.display())));
     }
+    let id_file = run.cid_file.as_deref().map(|path| IdFile::make(path, command, exit_code)).transpose()?;
     let pull = run.pull.as_deref().unwrap_or("missing");
     if !["always", "missing", "never"].contains(&pull) {
         return Err(refused(anyhow::anyhow!(
@@ -182,9 +235,8 @@ fn create_or_pull(
     for warning in &created.warnings {
         eprintln!("WARNING: {warning}");
     }
-    if let Some(path) = &run.cid_file {
-        let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
-        file.write_all(created.id.as_bytes())?;
+    if let Some(file) = id_file {
+        file.write(&created.id)?;
     }
     Ok(created)
 }

@@ -60,6 +60,8 @@ pub struct Container {
     pub labels: Vec<(String, String)>,
     /// Names of volumes and sources of binds.
     pub mounts: Vec<String>,
+    /// Its health in a word, where it is checked.
+    pub health: Option<String>,
     /// The network.
     pub network: String,
     /// Bytes written, and bytes seen.
@@ -141,7 +143,11 @@ fn status(container: &Container, now: Timestamp) -> String {
     let since = |moment: Option<Timestamp>| age::ago(moment.unwrap_or(container.created), now);
     let up = || since(container.started).trim_end_matches(" ago").to_owned();
     match container.status {
-        Status::Running => format!("Up {}", up()),
+        Status::Running => match container.health.as_deref() {
+            None => format!("Up {}", up()),
+            Some("starting") => format!("Up {} (health: starting)", up()),
+            Some(health) => format!("Up {} ({health})", up()),
+        },
         Status::Paused => format!("Up {} (Paused)", up()),
         Status::Restarting => format!("Restarting ({}) {}", container.exit_code, since(container.finished)),
         Status::Removing => "Removal In Progress".to_owned(),
@@ -181,6 +187,7 @@ mod tests {
                     labels: Vec::new(),
                     mounts: Vec::new(),
                     network: "none".to_owned(),
+                    health: None,
                     size: None,
                 }
             };
