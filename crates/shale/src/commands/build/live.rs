@@ -159,11 +159,13 @@ impl View {
     /// Takes text in, and returns the lines that stay on the screen for good.
     fn take(&mut self, text: &str, now: Instant) -> Vec<String> {
         let mut lasting = Vec::new();
-        self.unfinished.push_str(text);
-        while let Some(end) = self.unfinished.find('\n') {
-            let line: String = self.unfinished.drain(..=end).collect();
-            lasting.extend(self.take_line(line.trim_end_matches(['\n', '\r']), now));
+        let text = std::mem::take(&mut self.unfinished) + text;
+        let mut rest = text.as_str();
+        while let Some((line, after)) = rest.split_once('\n') {
+            lasting.extend(self.take_line(line.trim_end_matches('\r'), now));
+            rest = after;
         }
+        self.unfinished = rest.to_owned();
         lasting
     }
 
@@ -238,10 +240,9 @@ mod tests {
         let later = start + Duration::from_millis(2340);
         let mut view = View::default();
         assert_eq!(view.take("Step 1/3 : FROM busy", start), Vec::<String>::new());
-        assert_eq!(
-            view.take("box\n ---> 0123\nStep 2/3 : COPY a /\n", later),
-            [" =>   2.3s [1/3] FROM busybox"]
-        );
+        // A line is a step when its end has come.
+        assert_eq!(view.take("box\n", start), Vec::<String>::new());
+        assert_eq!(view.take(" ---> 0123\nStep 2/3 : COPY a /\n", later), [" =>   2.3s [1/3] FROM busybox"]);
         assert_eq!(
             view.take(" ---> Using cache\n ---> 4567\nStep 3/3 : RUN make\n", later),
             [" => CACHED [2/3] COPY a /"]
