@@ -254,7 +254,8 @@ fn each_state_of_the_disk_during_a_pull_is_one_that_the_next_start_can_use() {
         }
     }
     println!("{} states", seen.len());
-    assert!(seen.len() >= 3, "only {} states were seen", seen.len());
+    // A pull waits for the disk twice; a copy may miss what was between the two.
+    assert!(seen.len() >= 2, "only {} states were seen", seen.len());
 }
 
 /// Sends a signal to a child that was not waited for yet.
