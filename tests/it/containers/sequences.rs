@@ -71,8 +71,9 @@ impl Random {
             12 => format!("rm -rf {one}; mknod {one} c 1 3"),
             13 => format!("touch -h -d @{} {one}", 1_500_000_000 + number),
             14 => format!("setfattr -n user.note -v {number} {one}"),
-            // The whole tree again: everything in it is new, and its links to each other stay.
-            _ => format!("cp -a {one} {two}"),
+            // The whole tree again: everything in it is new, and its links to each other stay. A pipe that is there
+            // already would be opened for writing, and nobody reads.
+            _ => format!("test -p {two} || timeout 5 cp -a {one} {two}"),
         }
     }
 }
