@@ -372,7 +372,7 @@ impl Inspected {
 }
 
 /// The docker program of 20.10: newer ones send other modes, from which dockerd computes other keys.
-fn old_client() -> PathBuf {
+pub fn old_client() -> PathBuf {
     let clients = ["/usr/bin/docker", "/usr/local/bin/docker"].map(PathBuf::from);
     let is_old = |path: &&PathBuf| {
         path.is_file() && run(Command::new(path).arg("--version")).stdout.starts_with("Docker version 20.10.")

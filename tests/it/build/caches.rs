@@ -3,16 +3,25 @@
 //! The key of a COPY is that of Debian's docker 20.10: later clients leave the file type out of the modes that they send.
 
 use std::path::Path;
+use std::process::Command;
 
-use shale_tests::build::{BASE, base_tar};
+use shale_tests::build::{BASE, base_tar, old_client};
 use shale_tests::peer::{Access, DockerRegistry, Dockerd, Options, Shale};
-use shale_tests::program::shell;
+use shale_tests::program::{run, shell};
 use shale_tests::scratch::Scratch;
 
 const FIRST: &str = "FROM base:1\nENV a=b\nRUN echo x > /x\nCOPY f /f\nRUN echo y > /y\nCMD [\"x\"]\n";
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("scratch paths are text")
+}
+
+/// Standard output of Debian's client, whose COPY keys are those of the recordings.
+fn old_docker(scratch: &Scratch, daemon: &Dockerd, words: &[&str]) -> String {
+    let host = format!("unix://{}", daemon.socket().display());
+    let mut command = Command::new(old_client());
+    command.args(["--host", &host]).args(words).env("DOCKER_BUILDKIT", "0").env("HOME", scratch.path());
+    run(&mut command).success()
 }
 
 fn hits(printed: &str) -> usize {
@@ -30,7 +39,7 @@ fn an_image_of_another_machine_is_the_cache_that_it_is_for_dockerd() {
     {
         let maker = Dockerd::start(&scratch.folder("m"), &scratch.folder("maker"), &Options::default());
         maker.docker(&["import", "-c", "ENV PATH=/bin", text(&base_tar(&scratch)), BASE]);
-        maker.docker(&["build", "--network", "none", "-t", "app:1", text(&context)]);
+        old_docker(&scratch, &maker, &["build", "--network", "none", "-t", "app:1", text(&context)]);
         maker.docker(&["save", "-o", text(&archive), BASE, "app:1"]);
     }
     let docker = Dockerd::start(&scratch.folder("d"), &scratch.folder("docker"), &Options::default());
@@ -47,7 +56,7 @@ fn an_image_of_another_machine_is_the_cache_that_it_is_for_dockerd() {
     {
         write(&dockerfile);
         let flags = ["--network", "none", "--cache-from", "app:1", "-t", "built", text(&context)];
-        let docker_printed = docker.docker(&[&["build"], &flags[..]].concat());
+        let docker_printed = old_docker(&scratch, &docker, &[&["build"], &flags[..]].concat());
         let shale_printed = shale.shale(&[&["build", "--dialect", "classic"], &flags[..]].concat());
         assert_eq!(hits(&docker_printed), expected, "docker: {docker_printed}");
         assert_eq!(hits(&shale_printed), expected, "shale: {shale_printed}");
