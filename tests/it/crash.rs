@@ -12,6 +12,7 @@ use shale_tests::disk::Disk;
 use shale_tests::image::storage;
 use shale_tests::peer::{Access, DockerRegistry, Dockerd, Options, Shale};
 use shale_tests::program::{require, run};
+use shale_tests::random::{Random, number};
 use shale_tests::scratch::Scratch;
 use shale_tests::tree::Compare;
 
@@ -20,28 +21,6 @@ const IMAGE: &str = "whiteouts";
 
 /// Two images that share nothing.
 const OTHER: &str = "hard-links";
-
-/// A generator good enough to choose moments, the same for the same seed.
-struct Moments(u64);
-
-impl Moments {
-    fn new() -> Self {
-        let seed = number("SHALE_TEST_SEED", u64::from(std::process::id()));
-        println!("SHALE_TEST_SEED={seed}");
-        Self(seed.wrapping_mul(2).wrapping_add(1))
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit.max(1)
-    }
-}
-
-fn number(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
-}
 
 /// What the store must hold after everything went well.
 struct Expected {
@@ -120,7 +99,7 @@ fn killed_at_random_moments_the_store_stays_sound_and_the_next_run_completes() {
         shale.shale(operation);
         longest.push(start.elapsed());
     }
-    let mut moments = Moments::new();
+    let mut moments = Random::of_this_run();
     let mut interrupted = 0;
     for round in 0..number("SHALE_TEST_KILLS", 40) {
         // Every other kill hits a pull, the longest way through the store.
@@ -178,7 +157,7 @@ fn a_pull_that_a_power_cut_ended_is_completed_by_the_next() {
     let expected = Expected::pull(&scratch, &registry, &[IMAGE]);
     let span = u64::try_from(start.elapsed().as_micros()).expect("it is short");
     let image = reference(&registry, IMAGE);
-    let mut moments = Moments::new();
+    let mut moments = Random::of_this_run();
     for round in 0..number("SHALE_TEST_CUTS", 8) {
         let disk = Disk::make(scratch.path(), &format!("cut{round}"), "400M", &[]);
         let shale = Shale::on_root(scratch.path(), &disk.path().join("root"));

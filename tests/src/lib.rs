@@ -11,6 +11,7 @@ pub mod http;
 pub mod image;
 pub mod peer;
 pub mod program;
+pub mod random;
 pub mod scratch;
 pub mod tree;
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use shale_tests::build::{BASE, base_tar};
 use shale_tests::data_root::DataRoot;
 use shale_tests::peer::Shale;
+use shale_tests::random::{Random, number};
 use shale_tests::scratch::Scratch;
 
 const DOCKERFILE: &str = "FROM base:1 AS one
@@ -30,21 +31,6 @@ CMD [\"true\"]
 /// How long the guard of a killed build may take to end what the build started, on a busy machine.
 const CLEANUP_LIMIT: Duration = Duration::from_secs(20);
 
-struct Moments(u64);
-
-impl Moments {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit.max(1)
-    }
-}
-
-fn number(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
-}
-
 #[test]
 fn a_killed_build_leaves_nothing_but_what_is_complete() {
     let scratch = Scratch::new("buildkill");
@@ -62,9 +48,7 @@ fn a_killed_build_leaves_nothing_but_what_is_complete() {
     let start = Instant::now();
     shale.shale(&arguments);
     let span = u64::try_from(start.elapsed().as_micros()).expect("it is short");
-    let seed = number("SHALE_TEST_SEED", u64::from(std::process::id()));
-    println!("SHALE_TEST_SEED={seed}");
-    let mut moments = Moments(seed.wrapping_mul(2).wrapping_add(1));
+    let mut moments = Random::of_this_run();
     let mut interrupted = 0;
     for round in 0..number("SHALE_TEST_KILLS", 12) {
         fs::write(context.join("round"), round.to_string()).expect("ours");

@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 
 use shale_tests::build::{Pair, case};
+use shale_tests::random::{Random, number};
 
 /// Operations of one step, and steps of one Dockerfile.
 const OPERATIONS: u64 = 12;
@@ -26,54 +27,35 @@ const PATHS: [&str; 12] = [
     "/q",
 ];
 
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-
-    fn path(&mut self) -> &'static str {
-        PATHS[self.below(PATHS.len() as u64) as usize]
-    }
-
-    /// An operation may fail: the path is not what it needs. It then changes nothing, with both builders.
-    fn operation(&mut self) -> String {
-        let (one, two) = (self.path(), self.path());
-        let number = self.below(1000);
-        match self.below(14) {
-            // A pipe has no reader and would hold the writer for ever.
-            0 | 1 => format!("test -p {one} || echo {number} > {one}"),
-            2 => format!("mkdir -p {one}"),
-            3 | 4 => format!("rm -rf {one}"),
-            5 => format!("mv {one} {two}"),
-            6 => format!("chmod {} {one}", ["700", "4755", "1777", "644"][(number % 4) as usize]),
-            7 => format!("chown {}:{} {one}", number % 7, number % 5),
-            8 => format!("ln {one} {two}"),
-            9 => format!("rm -rf {one}; ln -s {two} {one}"),
-            10 => format!("rm -rf {one}; mkdir -p {one}; echo {number} > {one}/x"),
-            11 => format!("rm -rf {one}; mkfifo {one}"),
-            12 => format!("rm -rf {one}; mknod {one} c 1 {}", [3, 5, 7][(number % 3) as usize]),
-            _ => format!("cp -a {one} {two}"),
-        }
+/// An operation may fail: the path is not what it needs. It then changes nothing, with both builders.
+fn operation(random: &mut Random) -> String {
+    let (one, two) = (random.one_of(&PATHS), random.one_of(&PATHS));
+    let number = random.below(1000);
+    match random.below(14) {
+        // A pipe has no reader and would hold the writer for ever.
+        0 | 1 => format!("test -p {one} || echo {number} > {one}"),
+        2 => format!("mkdir -p {one}"),
+        3 | 4 => format!("rm -rf {one}"),
+        5 => format!("mv {one} {two}"),
+        6 => format!("chmod {} {one}", ["700", "4755", "1777", "644"][(number % 4) as usize]),
+        7 => format!("chown {}:{} {one}", number % 7, number % 5),
+        8 => format!("ln {one} {two}"),
+        9 => format!("rm -rf {one}; ln -s {two} {one}"),
+        10 => format!("rm -rf {one}; mkdir -p {one}; echo {number} > {one}/x"),
+        11 => format!("rm -rf {one}; mkfifo {one}"),
+        12 => format!("rm -rf {one}; mknod {one} c 1 {}", [3, 5, 7][(number % 3) as usize]),
+        _ => format!("cp -a {one} {two}"),
     }
 }
 
 fn dockerfile(seed: u64) -> String {
-    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut random = Random::of_seed(seed);
     let mut text = String::new();
     for _ in 0..STEPS {
-        let operations: Vec<String> = (0..OPERATIONS).map(|_| random.operation()).collect();
+        let operations: Vec<String> = (0..OPERATIONS).map(|_| operation(&mut random)).collect();
         writeln!(text, "RUN ({}) 2>/dev/null; true", operations.join("; ")).expect("a String takes all");
     }
     text
-}
-
-fn number(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
 #[test]

@@ -1,4 +1,6 @@
 //! kill -9 at random moments: nothing is left for ever, and the store stays sound.
+//!
+//! `SHALE_TEST_KILLS` sets how often each command is killed, `SHALE_TEST_SEED` the moments.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -6,34 +8,10 @@ use std::time::{Duration, Instant};
 
 use shale_tests::peer::Shale;
 use shale_tests::program::run;
+use shale_tests::random::{Random, number};
 use shale_tests::scratch::Scratch;
 
 use super::pair::{names, shale_with_image};
-
-/// How often each command is killed; `SHALE_TEST_KILLS` says otherwise.
-fn kills() -> u32 {
-    std::env::var("SHALE_TEST_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(12)
-}
-
-/// Numbers that look random; the seed of a failed run can be given again.
-struct Random(u64);
-
-impl Random {
-    fn new() -> Random {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
-        let seed = std::env::var("SHALE_TEST_SEED").ok().and_then(|text| text.parse().ok());
-        let seed = seed.unwrap_or(now.as_nanos() as u64);
-        eprintln!("SHALE_TEST_SEED={seed}");
-        Random(seed | 1)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
 
 /// Starts a command in a group of its own and kills the whole group after `delay`; true when it had ended before.
 fn kill_after(shale: &Shale, words: &[&str], delay: Duration) -> bool {
@@ -82,9 +60,9 @@ fn cgroups_of(ids: &[String]) -> Vec<String> {
 fn nothing_is_left_for_ever_whenever_run_exec_and_rm_are_killed() {
     let scratch = Scratch::new("c-kill");
     let shale = shale_with_image(&scratch);
-    let mut random = Random::new();
+    let mut random = Random::of_this_run();
     let mut seen_ids: Vec<String> = Vec::new();
-    for round in 0..kills() {
+    for round in 0..number("SHALE_TEST_KILLS", 12) {
         // How long a whole one takes now, on this machine and under this load.
         let start = Instant::now();
         shale.shale(&["run", "--rm", "--network", "none", "busybox", "true"]);
@@ -107,7 +85,7 @@ fn nothing_is_left_for_ever_whenever_run_exec_and_rm_are_killed() {
 
 /// Whatever was killed: all containers are listed and can be removed, and then nothing is there any more.
 #[track_caller]
-fn check_is_clean(shale: &Shale, seen_ids: &mut Vec<String>, round: u32) {
+fn check_is_clean(shale: &Shale, seen_ids: &mut Vec<String>, round: u64) {
     let limit = Instant::now() + Duration::from_secs(60);
     loop {
         let listed = shale.shale(&["ps", "-aq", "--no-trunc"]);

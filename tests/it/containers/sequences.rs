@@ -10,6 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use shale_tests::program::{require, run_bounded, shell};
+use shale_tests::random::{Random, number};
 
 use super::pair::{Pair, feed};
 
@@ -37,50 +38,35 @@ const PATHS: [&str; 13] = [
     "q/old",
 ];
 
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-
-    fn path(&mut self) -> &'static str {
-        PATHS[self.below(PATHS.len() as u64) as usize]
-    }
-
-    /// An operation may fail: the path is not what it needs. It then changes nothing, on both sides.
-    fn operation(&mut self) -> String {
-        let (one, two) = (self.path(), self.path());
-        let number = self.below(1000);
-        match self.below(16) {
-            // A pipe has no reader and would hold the writer for ever; a device would take the bytes and say nothing.
-            0 | 1 => format!("test -p {one} -o -c {one} || echo {number} > {one}"),
-            2 => format!("test -p {one} -o -c {one} || echo {number} >> {one}"),
-            3 => format!("mkdir -p {one}"),
-            4 => format!("rm -rf {one}"),
-            5 => format!("mv {one} {two}"),
-            6 => format!("chmod {} {one}", ["700", "4755", "1777", "644"][(number % 4) as usize]),
-            7 => format!("chown {}:{} {one}", number % 7, number % 5),
-            8 => format!("ln {one} {two}"),
-            9 => format!("rm -rf {one}; ln -s {two} {one}"),
-            10 => format!("rm -rf {one}; mkdir -p {one}; echo {number} > {one}/x"),
-            11 => format!("rm -rf {one}; mkfifo {one}"),
-            12 => format!("rm -rf {one}; mknod {one} c 1 3"),
-            13 => format!("touch -h -d @{} {one}", 1_500_000_000 + number),
-            14 => format!("setfattr -n user.note -v {number} {one}"),
-            // The whole tree again: everything in it is new, and its links to each other stay. A pipe that is there
-            // already would be opened for writing, and nobody reads.
-            _ => format!("test -p {two} || timeout 5 cp -a {one} {two}"),
-        }
+/// An operation may fail: the path is not what it needs. It then changes nothing, on both sides.
+fn operation(random: &mut Random) -> String {
+    let (one, two) = (random.one_of(&PATHS), random.one_of(&PATHS));
+    let number = random.below(1000);
+    match random.below(16) {
+        // A pipe has no reader and would hold the writer for ever; a device would take the bytes and say nothing.
+        0 | 1 => format!("test -p {one} -o -c {one} || echo {number} > {one}"),
+        2 => format!("test -p {one} -o -c {one} || echo {number} >> {one}"),
+        3 => format!("mkdir -p {one}"),
+        4 => format!("rm -rf {one}"),
+        5 => format!("mv {one} {two}"),
+        6 => format!("chmod {} {one}", ["700", "4755", "1777", "644"][(number % 4) as usize]),
+        7 => format!("chown {}:{} {one}", number % 7, number % 5),
+        8 => format!("ln {one} {two}"),
+        9 => format!("rm -rf {one}; ln -s {two} {one}"),
+        10 => format!("rm -rf {one}; mkdir -p {one}; echo {number} > {one}/x"),
+        11 => format!("rm -rf {one}; mkfifo {one}"),
+        12 => format!("rm -rf {one}; mknod {one} c 1 3"),
+        13 => format!("touch -h -d @{} {one}", 1_500_000_000 + number),
+        14 => format!("setfattr -n user.note -v {number} {one}"),
+        // The whole tree again: everything in it is new, and its links to each other stay. A pipe that is there
+        // already would be opened for writing, and nobody reads.
+        _ => format!("test -p {two} || timeout 5 cp -a {one} {two}"),
     }
 }
 
 fn script(seed: u64) -> String {
-    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    let operations: Vec<String> = (0..OPERATIONS).map(|_| random.operation()).collect();
+    let mut random = Random::of_seed(seed);
+    let operations: Vec<String> = (0..OPERATIONS).map(|_| operation(&mut random)).collect();
     operations.join("\n")
 }
 
@@ -171,10 +157,6 @@ fn compare(
             failures.push(format!("SHALE_TEST_SEED={seed}: {what}: missing {missing:?}, found {extra:?}"));
         }
     }
-}
-
-fn number(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
 #[test]

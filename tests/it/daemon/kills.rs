@@ -9,31 +9,10 @@ use std::time::{Duration, Instant};
 use shale_tests::data_root::DataRoot;
 use shale_tests::image::storage;
 use shale_tests::peer::{Access, DockerRegistry, ShaleDaemon};
+use shale_tests::random::{Random, number};
 use shale_tests::scratch::Scratch;
 
 use super::survival::{bare_docker, docker, eventually, import, output};
-
-fn number(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
-}
-
-/// A generator good enough to choose moments, the same for the same seed.
-struct Moments(u64);
-
-impl Moments {
-    fn new() -> Self {
-        let seed = number("SHALE_TEST_SEED", u64::from(std::process::id()));
-        println!("SHALE_TEST_SEED={seed}");
-        Self(seed.wrapping_mul(2).wrapping_add(1))
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
 
 fn begin(command: &mut Command) -> Child {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -108,7 +87,7 @@ fn killed_while_it_pulls_builds_and_runs_the_daemon_loses_no_container_and_leave
     output(&daemon, &["pull", "-q", &image]).success();
     output(&daemon, &build).success();
     let span = u64::try_from(start.elapsed().as_micros()).expect("it is short");
-    let mut moments = Moments::new();
+    let mut moments = Random::of_this_run();
     let mut interrupted = 0;
     for round in 0..number("SHALE_TEST_DAEMON_KILLS", 4) {
         output(&daemon, &["rmi", &image]);
