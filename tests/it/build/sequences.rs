@@ -32,7 +32,7 @@ fn operation(random: &mut Random) -> String {
     let (one, two) = (random.one_of(&PATHS), random.one_of(&PATHS));
     let number = random.below(1000);
     match random.below(14) {
-        // A pipe has no reader and would hold the writer for ever.
+        // A pipe has no reader and would hold the writer for ever, a copying one too.
         0 | 1 => format!("test -p {one} || echo {number} > {one}"),
         2 => format!("mkdir -p {one}"),
         3 | 4 => format!("rm -rf {one}"),
@@ -44,7 +44,7 @@ fn operation(random: &mut Random) -> String {
         10 => format!("rm -rf {one}; mkdir -p {one}; echo {number} > {one}/x"),
         11 => format!("rm -rf {one}; mkfifo {one}"),
         12 => format!("rm -rf {one}; mknod {one} c 1 {}", [3, 5, 7][(number % 3) as usize]),
-        _ => format!("cp -a {one} {two}"),
+        _ => format!("test -p {two} || cp -a {one} {two}"),
     }
 }
 
