@@ -245,9 +245,9 @@ fn gzip_is_read_by_gzip_whatever_the_length_and_the_threads() {
             b"shale layers are hashed "[(state >> 59) as usize % 24]
         })
         .collect();
-    for length in [0, 1, 262_143, 262_144, 262_145, 524_288, 3_000_000] {
+    for length in [0, 1, 524_287, 524_288, 524_289, 1_048_576, 3_000_000] {
         for threads in [1, 3] {
-            let mut writer = GzipWriter::with_level(Vec::new(), GzipWriter::<Vec<u8>>::LEVEL, threads);
+            let mut writer = GzipWriter::with_threads(Vec::new(), threads);
             for piece in text[..length].chunks(100_003) {
                 writer.write_all(piece).unwrap();
             }
