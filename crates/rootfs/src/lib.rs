@@ -22,5 +22,5 @@ pub use remove::remove_tree;
 pub use tar::{ArchiveError, TarEntry, TarWriter, Timestamp};
 pub use unpack::{
     Devices, LimitReached, Limits, Owners, Replace, RootEntry, Unpack, UnpackError, Unpacked, Whiteouts,
-    WriteBack, WriteBackQueue, unpack,
+    WriteBack, unpack,
 };

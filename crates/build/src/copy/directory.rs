@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rustix::fs::{AtFlags, FileType, OFlags, Stat, fchmod, linkat};
 use rustix::io::Errno;
-use shale_rootfs::{WriteBack, WriteBackQueue};
+use shale_rootfs::WriteBack;
 
 use super::place::{Destination, Placer, fault, open_parent, remove, set_times};
 use crate::error::CopyFault;
@@ -122,14 +122,13 @@ impl Placer {
         let next = AtomicUsize::new(0);
         let is_over = AtomicBool::new(false);
         let copy = || -> Result<(), (usize, CopyFault)> {
-            let mut writer = WriteBackQueue::new(WriteBack::Early);
             loop {
                 let start = next.fetch_add(FILES_AT_ONCE, Ordering::Relaxed);
                 if start >= files.len() || is_over.load(Ordering::Relaxed) {
                     return Ok(());
                 }
                 let batch = &files[start..files.len().min(start + FILES_AT_ONCE)];
-                self.place_batch(tree, below, batch, &mut writer).map_err(|(index, fault)| {
+                self.place_batch(tree, below, batch).map_err(|(index, fault)| {
                     is_over.store(true, Ordering::Relaxed);
                     (start + index, fault)
                 })?;
@@ -150,7 +149,6 @@ impl Placer {
         tree: &Tree,
         below: BorrowedFd<'_>,
         batch: &[(&Entry, Vec<u8>)],
-        writer: &mut WriteBackQueue,
     ) -> Result<(), (usize, CopyFault)> {
         let mut open: Option<(&[u8], OwnedFd)> = None;
         for (index, (entry, path)) in batch.iter().enumerate() {
@@ -163,7 +161,7 @@ impl Placer {
                 _ => open_parent(below, path).map_err(at)?.0,
             };
             if let Some(file) = self.place(tree, entry, &parent, name).map_err(at)? {
-                writer.finish(file, u64::try_from(entry.stat.st_size).unwrap_or_default());
+                WriteBack::Early.whole(&file, 0, u64::try_from(entry.stat.st_size).unwrap_or_default());
             }
             open = Some((above, parent));
         }

@@ -22,7 +22,7 @@ use crate::tar_split::{Checksum, SplitWriter};
 pub use limits::Limits;
 use place::{Placed, Placer};
 use seen::SeenNames;
-pub use write_back::{WriteBack, WriteBackQueue};
+pub use write_back::WriteBack;
 
 /// Content of an entry that has no file to keep it goes into tar-split; more than this is refused.
 const EMBEDDED_BYTES_MAX: u64 = 1 << 20;
@@ -99,7 +99,7 @@ pub struct Unpack<'a> {
     pub owner: Option<(u32, u32)>,
     /// What a layer may cost.
     pub limits: Limits,
-    /// Whether the files go to the disk while the next ones are unpacked.
+    /// Whether long files go to the disk while the next ones are unpacked.
     pub write_back: WriteBack,
     /// Called after each half mebibyte with the tar bytes read so far; a break stops the work.
     pub progress: &'a dyn Fn(u64) -> ControlFlow<()>,
@@ -233,7 +233,6 @@ pub fn unpack(
         reader: Reader::new(input),
         split: SplitWriter::new(tar_split),
         placer: Placer::new(root, options)?,
-        writer: write_back::WriteBackQueue::new(options.write_back),
         seen: SeenNames::default(),
         cleaned: Vec::new(),
         expanded_bytes: 0,
@@ -254,7 +253,6 @@ struct Layer<'a> {
     reader: Reader<HashedInput<'a>>,
     split: SplitWriter<'a>,
     placer: Placer<'a>,
-    writer: write_back::WriteBackQueue,
     seen: SeenNames,
     cleaned: Vec<u8>,
     expanded_bytes: u64,
@@ -314,7 +312,6 @@ impl Layer<'_> {
             Placed::File(file) => {
                 let content = self.content(entry, &file)?;
                 self.placer.finish_file(entry, &file)?;
-                self.writer.finish(file, entry.size_bytes);
                 self.split.file(&entry.name, content).map_err(UnpackError::TarSplit)
             }
             Placed::Done => {
@@ -385,8 +382,9 @@ impl Layer<'_> {
             checksum.update(bytes);
             write_all(file, bytes).map_err(failed)?;
             written += bytes.len() as u64;
-            started = self.writer.piece(file, started, written);
+            started = self.options.write_back.piece(file, started, written);
         }
+        self.options.write_back.whole(file, started, written);
         Ok(Some((entry.size_bytes, checksum.finish())))
     }
 
