@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use shale_daemon::{Config, Identity, Limits, Server, SocketAccess};
+use shale_daemon::{Config, Experiments, Identity, Limits, Server, SocketAccess};
 use shale_engine::Engine;
 use shale_registry_client::ClientOptions;
 use tempfile::TempDir;
@@ -44,6 +44,7 @@ impl Default for Daemon {
             metrics: None,
             registries,
             identity: Identity { version: "0".to_owned(), commit: String::new() },
+            experiments: Experiments::Served,
             supervisor: None,
             limits: Limits::default(),
         };

@@ -6,7 +6,6 @@ use std::error::Error;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http::StatusCode;
 use hyper::body::Incoming;
 use jiff::Zoned;
 use serde_json::json;
@@ -31,23 +30,17 @@ use crate::transfer::Received;
 
 /// Builds an image; the stream of messages is the classic builder's.
 pub(crate) async fn answer(daemon: &Daemon, call: &Call, body: Incoming) -> Result<Answer, Failure> {
-    if call.query.text("version") == Some("2") {
-        return Err(Failure::new(
-            StatusCode::NOT_IMPLEMENTED,
-            "shale daemon builds with the classic builder alone and does not speak BuildKit's protocol: set DOCKER_BUILDKIT=0, or build with \"shale build\", which knows BuildKit's Dockerfile",
-        ));
-    }
-    if let Some(remote) = call.query.text("remote").filter(|remote| *remote != "client-session") {
-        let text = format!("building from {remote} is not served: fetch it, and build from what was fetched");
-        return Err(Failure::new(StatusCode::NOT_IMPLEMENTED, text));
-    }
-    let mut wanted = options::read(&call.query, daemon.supervisor.clone())?;
+    let mut wanted = options::read(&call.query, daemon.supervisor.clone(), daemon.experiments)?;
     let cache_from = std::mem::take(&mut wanted.cache_from);
     if !cache_from.is_empty() {
-        let is_here = daemon.blocking(move |engine| {
-            Ok::<_, Failure>(cache_from.iter().any(|name| engine.load_image(name).is_ok()))
-        });
-        wanted.options.no_cache |= !is_here.await?;
+        // Docker's builder passes over those that are not here, and asks no registry for them.
+        let find = move |engine: &Engine| {
+            let found = cache_from.iter().filter_map(|name| engine.find_image(name).ok());
+            Ok::<_, Failure>(found.map(|found| found.id).collect::<Vec<_>>())
+        };
+        wanted.options.cache_from = daemon.blocking(find).await?;
+        // Without sources the whole store would be one.
+        wanted.options.no_cache |= wanted.options.cache_from.is_empty();
     }
     let client = registry_auth::client_of_build(call, &daemon.registries)?;
     let archive = Received::of(body);
@@ -62,6 +55,7 @@ pub(crate) async fn answer(daemon: &Daemon, call: &Call, body: Incoming) -> Resu
             kept: Mutex::default(),
             is_quiet: wanted.is_quiet,
             has_aux,
+            removes_containers: wanted.removes_containers,
         };
         let bases = Bases {
             engine: daemon.engine.clone(),
@@ -72,6 +66,7 @@ pub(crate) async fn answer(daemon: &Daemon, call: &Call, body: Incoming) -> Resu
         };
         let (done, outcome) = oneshot::channel();
         let (engine, tags, is_quiet) = (daemon.engine.clone(), wanted.tags.clone(), wanted.is_quiet);
+        let tells_squashed = wanted.options.squash && has_aux && !is_quiet;
         let said = Arc::clone(&bases.said);
         // A thread of its own, because its mounts are: those of a build are nobody else's business.
         let thread = std::thread::Builder::new().name("build".to_owned());
@@ -90,6 +85,10 @@ pub(crate) async fn answer(daemon: &Daemon, call: &Call, body: Incoming) -> Resu
             }
         };
         let id = built.image.to_string();
+        if tells_squashed {
+            // The stage's own image was told before; this one has a name for it.
+            reporter.send(&json!({ "id": "moby.image.id", "aux": { "ID": id } }));
+        }
         said.text(&format!("Successfully built {}\n", built.image.short()));
         for tag in tags {
             let (image, named) = (built.image, tag.clone());
@@ -189,6 +188,7 @@ struct Said {
     kept: Mutex<Vec<serde_json::Value>>,
     is_quiet: bool,
     has_aux: bool,
+    removes_containers: bool,
 }
 
 impl Said {
@@ -208,6 +208,9 @@ impl Said {
 
 impl Output for Said {
     fn text(&self, text: &str) {
+        if !self.removes_containers && text.starts_with("Removing intermediate container ") {
+            return;
+        }
         self.send(json!({ "stream": text }));
     }
 

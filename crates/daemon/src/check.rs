@@ -4,6 +4,7 @@ use http::StatusCode;
 use http::request::Parts;
 use jiff::Timestamp;
 
+use crate::daemon::Experiments;
 use crate::failure::Failure;
 use crate::registry_auth::{self, AuthConfig};
 use crate::request::Call;
@@ -30,7 +31,7 @@ fn check(head: Parts) -> Result<(), Failure> {
     let _ = AuthConfig::of(&call).credential();
     let _ = registry_auth::credentials_of_build(&call);
     match route {
-        Route::Build => drop(build::options::read(&call.query, None)?),
+        Route::Build => drop(build::options::read(&call.query, None, Experiments::Served)?),
         Route::ImageCreate => {
             let name = call.query.text("fromImage").unwrap_or_default();
             images::pull::reference(name, call.query.text("tag"))?;

@@ -33,6 +33,15 @@ pub struct Identity {
     pub commit: String,
 }
 
+/// Whether what dockerd calls experimental is served: builds with `squash`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Experiments {
+    /// As dockerd does with `--experimental`.
+    Served,
+    /// As dockerd does without.
+    Refused,
+}
+
 /// What all requests share. Cloning is cheap.
 #[derive(Clone)]
 pub(crate) struct Daemon {
@@ -47,6 +56,8 @@ pub(crate) struct Daemon {
     /// Processes that were described and perhaps started in running containers.
     pub(crate) execs: Execs,
     pub(crate) stopping: Stopping,
+    /// Whether what dockerd calls experimental is served.
+    pub(crate) experiments: Experiments,
     /// The program to start as guard of a build's containers.
     pub(crate) supervisor: Option<shale_build::Supervisor>,
     /// The connection's place among all; a connection that is handed over keeps it.
@@ -91,10 +102,14 @@ impl Daemon {
             headers.insert(HeaderName::from_static(name), value);
         };
         set("api-version", text(&ApiVersion::NEWEST.to_string()));
-        set("docker-experimental", HeaderValue::from_static("false"));
+        set("docker-experimental", text(&self.is_experimental().to_string()));
         set("ostype", HeaderValue::from_static("linux"));
         set("server", text(&format!("Docker/{} (linux)", self.identity.version)));
         answer
+    }
+
+    pub(crate) fn is_experimental(&self) -> bool {
+        self.experiments == Experiments::Served
     }
 
     /// Answers a request to the address of the metrics.
@@ -117,7 +132,7 @@ impl Daemon {
                 Ok(answer)
             }
             Route::Metrics => metrics::answer(self).await,
-            Route::Version => Ok(system::version(&self.identity)),
+            Route::Version => Ok(system::version(self)),
             Route::Info => system::info(self, call).await,
             Route::DiskUsage => system::disk_usage(self, call).await,
             Route::Events => self.events.answer(call, self.stopping.clone()),

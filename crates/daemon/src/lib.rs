@@ -25,7 +25,7 @@ mod volumes;
 mod wire;
 
 pub use check::check_head;
-pub use daemon::Identity;
+pub use daemon::{Experiments, Identity};
 pub use serve::{Config, Limits, Server, StartError};
 pub use wire::listen::{Host, HostError, SocketAccess};
 pub use wire::tls::{TlsError, TlsFiles};

@@ -17,7 +17,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::containers::exec::Execs;
 use crate::containers::lives::Lives;
-use crate::daemon::{Daemon, Identity, Stopping};
+use crate::daemon::{Daemon, Experiments, Identity, Stopping};
 use crate::events::Events;
 use crate::wire::listen::{self, Host, Listener, Socket, SocketAccess};
 use crate::wire::tls::{self, TlsError, TlsFiles};
@@ -38,6 +38,8 @@ pub struct Config {
     pub registries: ClientOptions,
     /// What the daemon says it is.
     pub identity: Identity,
+    /// Whether what dockerd calls experimental is served.
+    pub experiments: Experiments,
     /// The program to start as guard of a build's containers; see `shale_build::supervise_main`.
     pub supervisor: Option<shale_build::Supervisor>,
     /// How much it takes.
@@ -172,6 +174,7 @@ impl Server {
             lives: Lives::default(),
             execs: Execs::default(),
             stopping: Stopping(stopping),
+            experiments: config.experiments,
             supervisor: config.supervisor,
             slot: None,
         };

@@ -13,14 +13,15 @@ use shale_registry_client::{ClientOptions, InsecureRegistry, LoginError, Origin,
 
 use crate::answer::{Answer, document};
 use crate::containers::list;
-use crate::daemon::{Daemon, Identity};
+use crate::daemon::Daemon;
 use crate::failure::Failure;
 use crate::registry_auth::AuthConfig;
 use crate::request::Call;
 use crate::volumes;
 
 /// Answers `GET /version`.
-pub(crate) fn version(identity: &Identity) -> Answer {
+pub(crate) fn version(daemon: &Daemon) -> Answer {
+    let identity = &daemon.identity;
     let kernel = kernel();
     let (newest, oldest) = (ApiVersion::NEWEST.to_string(), ApiVersion::OLDEST.to_string());
     document(&json!({
@@ -32,7 +33,7 @@ pub(crate) fn version(identity: &Identity) -> Answer {
                 "ApiVersion": newest,
                 "Arch": go_architecture(),
                 "BuildTime": "",
-                "Experimental": "false",
+                "Experimental": daemon.is_experimental().to_string(),
                 "GitCommit": identity.commit,
                 "GoVersion": "",
                 "KernelVersion": kernel,
@@ -154,7 +155,7 @@ fn machine(daemon: &Daemon) -> Value {
         "NoProxy": proxy("NO_PROXY"),
         "Name": text(machine.nodename()),
         "Labels": [],
-        "ExperimentalBuild": false,
+        "ExperimentalBuild": daemon.is_experimental(),
         "ServerVersion": daemon.identity.version,
         "Runtimes": { "runc": { "path": "runc" } },
         "DefaultRuntime": "runc",

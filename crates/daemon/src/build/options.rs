@@ -8,6 +8,7 @@ use shale_build::{BuildOptions, Resources, Rlimit, RunNetwork, Supervisor};
 use shale_engine::images::tag::parse_tag_target;
 use shale_oci::Reference;
 
+use crate::daemon::Experiments;
 use crate::failure::Failure;
 use crate::request::Query;
 
@@ -20,6 +21,8 @@ pub(crate) struct Wanted {
     pub(crate) is_quiet: bool,
     /// Images that steps which were done before may be taken from; if any are named and none is here, none is taken.
     pub(crate) cache_from: Vec<String>,
+    /// Whether a client hears of removed containers; those that are not removed have nothing to be kept for here.
+    pub(crate) removes_containers: bool,
 }
 
 #[derive(Deserialize)]
@@ -30,22 +33,15 @@ struct Ulimit {
     hard: i64,
 }
 
-/// Reads the query. What cannot be done is refused; `rm` and `forcerm` have nothing to remove, and images of the whole
-/// store are looked through for steps that were done before, those of `cachefrom` among them.
-pub(crate) fn read(query: &Query, supervisor: Option<Supervisor>) -> Result<Wanted, Failure> {
-    for (name, what) in [
-        ("cgroupparent", "a parent control group for builds"),
-        ("securityopt", "security options for builds"),
-        ("isolation", "isolation"),
-    ] {
-        let is_unset = |value: &str| matches!(value, "[]" | "null" | "default");
-        if query.text(name).is_some_and(|value| !is_unset(value)) {
-            return Err(Failure::new(StatusCode::NOT_IMPLEMENTED, format!("{what} is not supported")));
-        }
-    }
-    if query.is_on("squash") {
-        return Err(Failure::invalid("squash is only supported with experimental mode"));
-    }
+/// Reads the query. What cannot be done is refused.
+///
+/// Source: what dockerd 20.10.24 answers to the same queries.
+pub(crate) fn read(
+    query: &Query,
+    supervisor: Option<Supervisor>,
+    experiments: Experiments,
+) -> Result<Wanted, Failure> {
+    refuse_what_is_not_served(query, experiments)?;
     let build_arguments = json::<BTreeMap<String, Option<String>>>(query, "buildargs", "build args")?;
     let tags = query.list("t").into_iter().filter(|tag| !tag.is_empty());
     let tags = tags.map(|tag| parse_tag_target(&tag)).collect::<Result<_, _>>()?;
@@ -63,6 +59,7 @@ pub(crate) fn read(query: &Query, supervisor: Option<Supervisor>) -> Result<Want
             .collect(),
         labels: json(query, "labels", "labels")?.unwrap_or_default(),
         no_cache: query.is_on("nocache"),
+        squash: query.is_on("squash"),
         refresh_bases: query.is_on("pull"),
         platform: query.text("platform").map(str::parse).transpose()?,
         network: match query.text("networkmode") {
@@ -93,7 +90,54 @@ pub(crate) fn read(query: &Query, supervisor: Option<Supervisor>) -> Result<Want
     };
     let file = query.text("dockerfile").unwrap_or("Dockerfile").to_owned();
     let cache_from = json::<Vec<String>>(query, "cachefrom", "cache-from")?.unwrap_or_default();
-    Ok(Wanted { options, tags, file, is_quiet: query.is_on("q"), cache_from })
+    let removes_containers = query.is_on("forcerm") || query.is_on("rm") || query.text("rm").is_none();
+    Ok(Wanted { options, tags, file, is_quiet: query.is_on("q"), cache_from, removes_containers })
+}
+
+fn refuse_what_is_not_served(query: &Query, experiments: Experiments) -> Result<(), Failure> {
+    let not_served = |what: &str| Err(Failure::new(StatusCode::NOT_IMPLEMENTED, what));
+    match query.text("version") {
+        None | Some("1") => {}
+        Some("2") => {
+            return not_served(
+                "shale daemon builds with the classic builder alone and does not speak BuildKit's protocol: set DOCKER_BUILDKIT=0, or build with \"shale build\", which knows BuildKit's Dockerfile",
+            );
+        }
+        Some(other) => return Err(Failure::internal_text(format!("invalid version {other:?}"))),
+    }
+    match query.text("remote") {
+        None => {}
+        Some("client-session") => {
+            return Err(Failure::invalid(
+                "experimental session with v1 builder is no longer supported, use builder version v2 (BuildKit) instead",
+            ));
+        }
+        Some(remote) => {
+            return not_served(&format!(
+                "building from {remote} is not served: fetch it, and build from what was fetched"
+            ));
+        }
+    }
+    let has_items = |name: &str| query.text(name).is_some_and(|value| !matches!(value, "[]" | "null"));
+    if has_items("securityopt") {
+        let text = "The daemon on this platform does not support setting security options on build";
+        return Err(Failure::invalid(text));
+    }
+    if let Some(other) = query.text("isolation").filter(|name| !name.eq_ignore_ascii_case("default")) {
+        return Err(Failure::invalid(format!("Unsupported isolation: {other:?}")));
+    }
+    if query.text("cgroupparent").is_some() {
+        return not_served("a parent control group for builds is not supported");
+    }
+    if has_items("outputs") {
+        return not_served(
+            "outputs of a build are not served: the classic builder makes an image, and nothing else",
+        );
+    }
+    if query.is_on("squash") && experiments == Experiments::Refused {
+        return Err(Failure::invalid("squash is only supported with experimental mode"));
+    }
+    Ok(())
 }
 
 fn json<T: serde::de::DeserializeOwned>(query: &Query, name: &str, what: &str) -> Result<Option<T>, Failure> {

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use serde_json::Value;
-use shale_daemon::{Config, Host, Identity, Limits, Server, SocketAccess};
+use shale_daemon::{Config, Experiments, Host, Identity, Limits, Server, SocketAccess};
 use shale_engine::Engine;
 use shale_registry_client::ClientOptions;
 
@@ -35,6 +35,7 @@ pub fn config(hosts: Vec<Host>) -> Config {
         metrics: None,
         registries: ClientOptions::default(),
         identity: Identity { version: "1.2.3".to_owned(), commit: "abc".to_owned() },
+        experiments: Experiments::Refused,
         supervisor: None,
         limits: Limits::default(),
     }
@@ -42,12 +43,17 @@ pub fn config(hosts: Vec<Host>) -> Config {
 
 impl Running {
     pub fn start() -> Running {
+        Running::start_with(Experiments::Refused)
+    }
+
+    pub fn start_with(experiments: Experiments) -> Running {
         let directory = tempfile::tempdir().unwrap();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let engine = Engine::open(&directory.path().join("root")).unwrap();
         let socket = directory.path().join("s");
-        let server = runtime.block_on(Server::bind(engine, config(vec![Host::Unix(socket)]))).unwrap();
+        let config = Config { experiments, ..config(vec![Host::Unix(socket)]) };
+        let server = runtime.block_on(Server::bind(engine, config)).unwrap();
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let ended = runtime.spawn(server.run(async {
             let _ = stopped.await;

@@ -66,7 +66,12 @@ impl Engine {
     /// # Errors
     /// [`FindError`].
     pub fn load_image(&self, text: &str) -> Result<Image, FindError> {
-        let found = self.find_image(text)?;
+        self.load_image_among(&self.store.references()?, text)
+    }
+
+    /// As [`Engine::load_image`], with names that were read before.
+    pub(crate) fn load_image_among(&self, references: &References, text: &str) -> Result<Image, FindError> {
+        let found = self.find_image_among(references, text)?;
         self.store.image(found.id)?.ok_or_else(|| FindError::NoSuchImage(text.to_owned()))
     }
 }

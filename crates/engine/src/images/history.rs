@@ -34,9 +34,9 @@ impl Engine {
     ///
     /// Source: moby daemon/images/image_history.go at v20.10.24.
     pub fn history(&self, text: &str) -> Result<Vec<HistoryItem>, HistoryError> {
-        let image = self.load_image(text)?;
-        let config = ImageConfig::parse(&image.config)?;
         let references = self.store.references()?;
+        let image = self.load_image_among(&references, text)?;
+        let config = ImageConfig::parse(&image.config)?;
         let mut items: Vec<HistoryItem> = config
             .history_with_layers()
             .map(|(entry, layer)| HistoryItem {

@@ -32,9 +32,9 @@ impl Engine {
     /// # Errors
     /// [`InspectError`].
     pub fn inspect(&self, text: &str) -> Result<ImageInspect, InspectError> {
-        let image = self.load_image(text)?;
-        let config = ImageConfig::parse(&image.config)?;
         let references = self.store.references()?;
+        let image = self.load_image_among(&references, text)?;
+        let config = ImageConfig::parse(&image.config)?;
         let names = references.of_image(image.id);
         let keys = |digests: bool| {
             names.iter().filter(|name| name.is_digest() == digests).map(|name| name.key.to_owned()).collect()

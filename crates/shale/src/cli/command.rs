@@ -283,6 +283,7 @@ pub struct Daemon {
     pub tls_certificate: Option<PathBuf>,
     pub tls_key: Option<PathBuf>,
     pub plain_loopback: bool,
+    pub is_experimental: bool,
     pub metrics_address: Option<String>,
     pub log_format: Option<String>,
 }
@@ -550,6 +551,7 @@ impl Command {
             tls_certificate: path(matches, "tlscert"),
             tls_key: path(matches, "tlskey"),
             plain_loopback: matches.is_on("plain-loopback"),
+            is_experimental: matches.is_on("experimental"),
             metrics_address: matches.filled("metrics-addr"),
             log_format: matches.filled("log-format"),
         })

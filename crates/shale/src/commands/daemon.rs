@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow};
-use shale_daemon::{Config, Host, Identity, Limits, Server, SocketAccess, TlsFiles};
+use shale_daemon::{Config, Experiments, Host, Identity, Limits, Server, SocketAccess, TlsFiles};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Failure;
@@ -74,6 +74,10 @@ fn config(context: &Context, daemon: &Daemon) -> Result<Config, Failure> {
         metrics: metrics.transpose()?,
         registries: context.client_options()?,
         identity: Identity { version: env!("CARGO_PKG_VERSION").to_owned(), commit: BUILD.to_owned() },
+        experiments: match daemon.is_experimental {
+            true => Experiments::Served,
+            false => Experiments::Refused,
+        },
         supervisor: Some(shale_build::Supervisor {
             program: "/proc/self/exe".into(),
             args: vec![super::SUPERVISE.into()],

@@ -163,6 +163,7 @@ pub(super) const DAEMON: Spec = Spec {
 The daemon keeps nothing of its own: other shale commands may work on the same store
 at the same time. Whoever may connect is root on this machine.",
     flags: &[
+        Flag::switch("experimental", None, "Serve what dockerd calls experimental: builds with --squash"),
         Flag::value(
             "host",
             Some('H'),
