@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::docker_registry::make_certificates;
 use super::token_server::{ISSUER, SERVICE};
-use crate::program::Server;
+use crate::program::{Server, require};
 
 /// The user that a guarded registry knows.
 pub const USER: &str = "bob";
@@ -50,7 +50,23 @@ impl ShaleRegistry {
     /// When `SHALE_BIN` is not set, or the registry does not start; the message has its log.
     #[track_caller]
     pub fn start(directory: &Path, guard: Guard) -> Self {
-        let program = program();
+        let started = Self::launch(directory, guard, &[]);
+        started.unwrap_or_else(|log| panic!("the registry does not start:\n{log}"))
+    }
+
+    /// Starts an open registry through strace with `options`; when it does not start, what it wrote.
+    #[track_caller]
+    pub fn start_traced(directory: &Path, options: &[String]) -> Result<Self, String> {
+        // The tracer stands aside (-D), so that the process is the registry's own.
+        let strace = require("strace", "strace").display().to_string();
+        let words: Vec<String> =
+            [strace, "-D".to_owned()].into_iter().chain(options.iter().cloned()).collect();
+        Self::launch(directory, Guard::Open, &words)
+    }
+
+    #[track_caller]
+    fn launch(directory: &Path, guard: Guard, before: &[String]) -> Result<Self, String> {
+        let program = Self::program();
         let root = directory.join("root");
         std::fs::create_dir_all(&root).expect("the registry's directory can be made");
         let mut arguments: Vec<String> =
@@ -78,12 +94,30 @@ impl ShaleRegistry {
         std::fs::write(&file, config).expect("the directory is ours");
         arguments.extend(["--config".to_owned(), file.display().to_string()]);
         let log = directory.join("log");
-        let mut server = Server::start(&program, &arguments, &[], &log);
+        // An earlier registry of this directory had another port.
+        let _ = std::fs::remove_file(&log);
+        let mut words: Vec<String> = before.to_vec();
+        words.push(program.display().to_string());
+        words.extend(arguments);
+        let mut server = Server::start(Path::new(&words[0]), &words[1..], &[], &log);
         let is_ready = || port_in(&std::fs::read_to_string(&log).unwrap_or_default()).is_some();
         let is_alive = server.wait_until(Duration::from_secs(60), is_ready);
-        assert!(is_alive, "the registry does not start:\n{}", server.log());
+        if !is_alive {
+            return Err(server.log());
+        }
         let port = port_in(&server.log()).expect("it was there a moment ago");
-        Self { server, port, directory: directory.to_owned(), guard }
+        Ok(Self { server, port, directory: directory.to_owned(), guard })
+    }
+
+    /// The program under test.
+    ///
+    /// # Panics
+    /// When `SHALE_BIN` is not set.
+    pub fn program() -> PathBuf {
+        let program = std::env::var_os("SHALE_BIN").map(PathBuf::from).unwrap_or_else(|| {
+            panic!("SHALE_BIN does not name the program under test: run `cargo xtask test build black-box`")
+        });
+        program.canonicalize().unwrap_or_else(|error| panic!("SHALE_BIN={}: {error}", program.display()))
     }
 
     /// `127.0.0.1:PORT`, as it stands in references; `localhost:PORT` with TLS, the name in the certificate.
@@ -119,18 +153,15 @@ impl ShaleRegistry {
         self.server.pid()
     }
 
+    /// Ends it as a crash would: at once, without a word.
+    pub fn kill(mut self) {
+        self.server.kill();
+    }
+
     /// Log and access log so far.
     pub fn log(&self) -> String {
         self.server.log()
     }
-}
-
-/// The program under test.
-fn program() -> PathBuf {
-    let program = std::env::var_os("SHALE_BIN").map(PathBuf::from).unwrap_or_else(|| {
-        panic!("SHALE_BIN does not name the program under test: run `cargo xtask test build black-box`")
-    });
-    program.canonicalize().unwrap_or_else(|error| panic!("SHALE_BIN={}: {error}", program.display()))
 }
 
 fn add_user(program: &Path, root: &Path) {

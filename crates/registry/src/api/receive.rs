@@ -12,11 +12,11 @@ use crate::blob_store::{BlobError, BlobWriter};
 use crate::metadata::MetadataError;
 use crate::registry::{CommitError, Registry};
 
-/// What all uploads together collect before they hash and write it. A larger batch saves hops between threads.
+/// What all uploads together collect before they hash and write it. The longer a batch, the fewer orders to the disk.
 const COLLECTED_BYTES: usize = 32 << 20;
 /// The batch of one upload among many, and of one that is nearly alone.
 const BATCH_BYTES_MIN: usize = 128 << 10;
-const BATCH_BYTES_MAX: usize = 1 << 20;
+const BATCH_BYTES_MAX: usize = 4 << 20;
 /// How much of a body that is refused is read all the same.
 const DRAINED_BYTES_MAX: usize = 64 << 20;
 /// Bodies up to this size are read without asking the manifest budget.
@@ -48,9 +48,9 @@ pub(super) async fn into_upload(
     mut body: Incoming,
     most: Option<u64>,
 ) -> Result<u64, Problem> {
-    let before = writer.received().await.map_err(blob_problem)?;
+    let before = writer.received();
     let limit_bytes = registry.limits.blob_bytes_max;
-    let (mut batch, mut batch_bytes, mut total) = (Vec::new(), 0, 0);
+    let mut total = 0;
     let receiving = Receiving::begin(registry);
     let ended = loop {
         let bytes = match next(&mut body, registry.limits.body_timeout).await {
@@ -60,21 +60,15 @@ pub(super) async fn into_upload(
         };
         total += bytes.len() as u64;
         if most.is_some_and(|most| total > most) {
+            writer.forget_last();
             return Err(Problem::SizeInvalid("the body is longer than its Content-Range"));
         }
         if limit_bytes > 0 && before + total > limit_bytes {
+            writer.forget_last();
             return Err(Problem::BlobTooLarge { limit_bytes });
         }
-        batch_bytes += bytes.len();
-        batch.push(bytes);
-        if batch_bytes >= receiving.batch_bytes() {
-            writer.append(std::mem::take(&mut batch)).await.map_err(blob_problem)?;
-            batch_bytes = 0;
-        }
+        writer.append(&bytes, receiving.batch_bytes()).await.map_err(blob_problem)?;
     };
-    if !batch.is_empty() {
-        writer.append(batch).await.map_err(blob_problem)?;
-    }
     registry.metrics.received_bytes.fetch_add(total, Ordering::Relaxed);
     ended.map(|()| total)
 }
@@ -100,7 +94,8 @@ impl Receiving<'_> {
     }
 
     fn batch_bytes(&self) -> usize {
-        (COLLECTED_BYTES / self.0.load(Ordering::Relaxed).max(1)).clamp(BATCH_BYTES_MIN, BATCH_BYTES_MAX)
+        let share = COLLECTED_BYTES / self.0.load(Ordering::Relaxed).max(1);
+        1 << share.clamp(BATCH_BYTES_MIN, BATCH_BYTES_MAX).ilog2()
     }
 }
 

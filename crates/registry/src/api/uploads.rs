@@ -126,7 +126,7 @@ async fn take_in(
     writer: &mut BlobWriter,
     body: Incoming,
 ) -> Result<(), Problem> {
-    let received = writer.received().await.map_err(blob_problem)?;
+    let received = writer.received();
     let mut most = None;
     if let Some(value) = call.parts.headers.get(header::CONTENT_RANGE) {
         let range =

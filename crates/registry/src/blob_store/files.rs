@@ -3,27 +3,20 @@
 //! Blobs stand at `docker/registry/v2/blobs/<algorithm>/<first two digits>/<digits>/data`, uploads at
 //! `shale/uploads/<id>`, blobs that failed a check at `shale/quarantine/<algorithm>-<digits>`.
 
-use std::collections::VecDeque;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, IoSlice, Read, Write};
-use std::os::fd::AsRawFd;
+use std::io::{self, Read};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use shale_oci::{Algorithm, Digest, Digester};
-use tokio::task::JoinHandle;
 
-use super::{Blob, BlobError, BlobStore, Chunks, Pending, PublishError};
+use super::append::{BlobWriter, Paused};
+use super::{Blob, BlobError, BlobStore, Pending, PublishError};
 use crate::name::UploadId;
 
 const HASH_AGAIN_BYTES: usize = 1 << 20;
-/// The disk begins to write an upload in pieces of this length while the rest arrives.
-const WRITE_OUT_BYTES: u64 = 8 << 20;
-/// Pieces end at a multiple of every page size in use, so that no page is written twice.
-const WRITE_OUT_ALIGNMENT: u64 = 64 << 10;
 
 /// A [`BlobStore`] below one directory.
 #[derive(Clone)]
@@ -44,16 +37,23 @@ impl FileBlobStore {
             uploads: root.join("shale/uploads").into(),
             quarantine: root.join("shale/quarantine").into(),
         };
-        for directory in [&store.blobs, &store.uploads, &store.quarantine] {
+        let all = [&store.blobs, &store.uploads, &store.quarantine];
+        // The quarantine is made last, so where it is, the others are durable. Each sync waits for the disk, and a start
+        // should not wait eight times.
+        if all.iter().all(|directory| directory.is_dir()) {
+            return Ok(store);
+        }
+        for directory in [&store.blobs, &store.uploads] {
             fs::create_dir_all(directory).map_err(BlobError::io("make the store's directories"))?;
         }
-        for ancestor in [&store.blobs, &store.uploads].iter().flat_map(|path| path.ancestors()) {
-            sync_directory(ancestor).map_err(BlobError::io("make the store's directories durable"))?;
-            if ancestor == root {
-                break;
-            }
+        let below =
+            |path: &Path| path.ancestors().take_while(|path| *path != root).map(Path::to_owned).collect();
+        let mut made: Vec<PathBuf> = below(&store.blobs);
+        made.extend(below(&store.uploads));
+        for directory in made.iter().map(PathBuf::as_path).chain([root]) {
+            sync_directory(directory).map_err(BlobError::io("make the store's directories durable"))?;
         }
-        sync_directory(root).map_err(BlobError::io("make the store's directories durable"))?;
+        fs::create_dir_all(&store.quarantine).map_err(BlobError::io("make the store's directories"))?;
         Ok(store)
     }
 
@@ -130,8 +130,9 @@ impl BlobStore for FileBlobStore {
             let mut options = OpenOptions::new();
             let mut file = options
                 .read(true)
-                .append(true)
+                .write(true)
                 .create(true)
+                .truncate(false)
                 .open(&path)
                 .map_err(BlobError::io("open an upload"))?;
             let length = file.metadata().map_err(BlobError::io("look at an upload"))?.len();
@@ -146,10 +147,10 @@ impl BlobStore for FileBlobStore {
                     let mut digester = Digester::new(algorithm);
                     let received =
                         hash_file(&mut file, &mut digester).map_err(BlobError::io("read an upload"))?;
-                    Paused { digester, received, algorithm, written_out: 0 }
+                    Paused { digester, received, algorithm, written_through: 0 }
                 }
             };
-            Ok(BlobWriter { path, file: Arc::new(file), state: Some(paused), running: None })
+            Ok(BlobWriter::new(path, file, paused))
         }))
     }
 
@@ -283,135 +284,8 @@ fn hash_file(file: &mut File, digester: &mut Digester) -> io::Result<u64> {
     }
 }
 
-/// What is known of an upload between two requests.
-#[derive(Clone, Debug)]
-pub struct Paused {
-    digester: Digester,
-    received: u64,
-    algorithm: Algorithm,
-    // What the disk was asked to write, from the beginning.
-    written_out: u64,
-}
-
-impl Paused {
-    /// Returns the number of bytes that the upload has.
-    pub fn received(&self) -> u64 {
-        self.received
-    }
-}
-
-/// An upload that is open for writing. Bytes are hashed while they are written, one batch behind those that arrive.
-///
-/// Dropping it keeps the bytes; what was not noted by [`BlobWriter::pause`] is hashed again when the upload is opened.
-pub struct BlobWriter {
-    path: PathBuf,
-    file: Arc<File>,
-    // None while a batch is on its way.
-    state: Option<Paused>,
-    running: Option<JoinHandle<Result<Paused, BlobError>>>,
-}
-
-impl BlobWriter {
-    /// Hashes and writes `chunks` after all earlier ones; returns when the batch before this one is written.
-    ///
-    /// # Errors
-    /// When a write failed; the upload keeps the whole batches before.
-    pub async fn append(&mut self, chunks: Chunks) -> Result<(), BlobError> {
-        let state = self.settle().await?;
-        let file = Arc::clone(&self.file);
-        self.running = Some(tokio::task::spawn_blocking(move || write_batch(&file, state, &chunks)));
-        Ok(())
-    }
-
-    /// Waits for the last batch and returns the number of bytes that are in the upload.
-    ///
-    /// # Errors
-    /// As [`BlobWriter::append`].
-    pub async fn received(&mut self) -> Result<u64, BlobError> {
-        let state = self.settle().await?;
-        let received = state.received;
-        self.state = Some(state);
-        Ok(received)
-    }
-
-    /// Closes the file and returns what a later [`BlobStore::open_upload`] needs to go on without reading.
-    ///
-    /// # Errors
-    /// As [`BlobWriter::append`].
-    pub async fn pause(mut self) -> Result<Paused, BlobError> {
-        self.settle().await
-    }
-
-    async fn finish(mut self) -> Result<(PathBuf, Arc<File>, Paused), BlobError> {
-        let state = self.settle().await?;
-        Ok((self.path, self.file, state))
-    }
-
-    async fn settle(&mut self) -> Result<Paused, BlobError> {
-        if let Some(running) = self.running.take() {
-            return joined(running).await;
-        }
-        self.state
-            .take()
-            .ok_or_else(|| BlobError::io("go on after a failed write")(io::ErrorKind::BrokenPipe.into()))
-    }
-}
-
-fn write_batch(file: &File, mut state: Paused, chunks: &[Bytes]) -> Result<Paused, BlobError> {
-    let written = write_all(file, chunks);
-    if let Err(error) = written {
-        // Part of the batch may be in the file; cut it off, so that the length is what was promised.
-        let _ = file.set_len(state.received);
-        return Err(BlobError::io("write to an upload")(error));
-    }
-    for chunk in chunks {
-        state.digester.update(chunk);
-        state.received += chunk.len() as u64;
-    }
-    let whole = state.received - state.received % WRITE_OUT_ALIGNMENT;
-    if whole - state.written_out >= WRITE_OUT_BYTES {
-        begin_write_out(file, state.written_out, whole - state.written_out);
-        state.written_out = whole;
-    }
-    Ok(state)
-}
-
-/// Asks the kernel to begin with `length` bytes from `offset`. Nothing is promised by that: the sync of the whole file is
-/// what counts, it finds little left to wait for, and it reports the errors of what was written before it.
-fn begin_write_out(file: &File, offset: u64, length: u64) {
-    let (Ok(offset), Ok(length)) = (i64::try_from(offset), i64::try_from(length)) else { return };
-    // SAFETY: the call takes numbers only, and `file` keeps the descriptor open.
-    #[allow(unsafe_code)]
-    unsafe {
-        // An error means that the file system does not do this, or that the sync of the whole file fails too.
-        libc::sync_file_range(file.as_raw_fd(), offset, length, libc::SYNC_FILE_RANGE_WRITE);
-    }
-}
-
-fn write_all(mut file: &File, chunks: &[Bytes]) -> io::Result<()> {
-    let mut queue: VecDeque<IoSlice<'_>> =
-        chunks.iter().filter(|chunk| !chunk.is_empty()).map(|chunk| IoSlice::new(chunk)).collect();
-    let mut slices: &mut [IoSlice<'_>] = queue.make_contiguous();
-    while !slices.is_empty() {
-        match file.write_vectored(slices) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => IoSlice::advance_slices(&mut slices, written),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
-        Ok(value) => value,
-        Err(stopped) => std::panic::resume_unwind(stopped.into_panic()),
-    }
-}
-
-async fn joined<T>(running: JoinHandle<T>) -> T {
-    match running.await {
         Ok(value) => value,
         Err(stopped) => std::panic::resume_unwind(stopped.into_panic()),
     }

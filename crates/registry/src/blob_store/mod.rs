@@ -4,6 +4,7 @@
 //! path, so object storage can take the place of files.
 //! Not here: which repository holds which blob, HTTP.
 
+mod append;
 #[cfg(test)]
 mod contract;
 mod files;
@@ -14,11 +15,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use shale_oci::{Algorithm, Digest};
 
 use crate::name::UploadId;
 
+pub use append::{BlobWriter, Paused};
 pub use files::FileBlobStore;
 
 /// A future of a store's operation.
@@ -74,8 +75,6 @@ pub struct Blob {
     pub size_bytes: u64,
 }
 
-pub use files::{BlobWriter, Paused};
-
 /// Why an operation of a store did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum BlobError {
@@ -121,6 +120,3 @@ pub struct PublishError {
     /// What is known of the upload's bytes, unless the disk failed.
     pub paused: Option<Paused>,
 }
-
-/// Bytes that go into an upload: those that arrived together are hashed and written together.
-pub type Chunks = Vec<Bytes>;
