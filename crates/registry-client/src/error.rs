@@ -250,7 +250,7 @@ fn wait(retry_after: &Option<Duration>) -> String {
     retry_after.map_or_else(String::new, |wait| format!(" (try again in {} s)", wait.as_secs()))
 }
 
-/// What the transport says about a broken connection; the chain of causes stands in `source`.
+/// What the transport says about a broken connection; what failed first stands in `source`.
 #[derive(Debug, thiserror::Error)]
 #[error("{kind}")]
 pub struct NetworkError {

@@ -288,9 +288,27 @@ pub(crate) fn network_error(host: &str, error: reqwest::Error) -> RequestError {
     } else {
         NetworkFault::Broken
     };
-    // The URL may carry the signature of a storage service.
-    let source = NetworkError { kind, source: error.without_url().into() };
+    let source = NetworkError { kind, source: root_cause(error).into() };
     RequestError::Network { host: host.to_owned(), source }
+}
+
+/// Returns the words of what failed first: the layers of the HTTP library above it only say that they were there.
+///
+/// The URL, which may carry the signature of a storage service, is not in them.
+fn root_cause(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut cause: &(dyn std::error::Error + 'static) = &error;
+    while let Some(below) = cause.source() {
+        cause = below;
+    }
+    let words = cause.to_string();
+    // What the standard library puts before the words of the resolver.
+    let words = words.strip_prefix("failed to lookup address information: ").unwrap_or(&words);
+    // The number says nothing that the words before it do not.
+    match words.rfind(" (os error ") {
+        Some(end) if words.ends_with(')') => words[..end].to_owned(),
+        _ => words.to_owned(),
+    }
 }
 
 /// Shared by all clones of a client.

@@ -196,5 +196,6 @@ async fn a_host_that_is_not_there_is_an_error_at_once() {
         panic!("{result:?}")
     };
     assert_eq!((source.kind, host.as_str()), (NetworkFault::Connect, "127.0.0.1:1"));
+    assert_eq!(source.source.to_string(), "Connection refused");
     assert!(case.events.lock().unwrap().is_empty());
 }

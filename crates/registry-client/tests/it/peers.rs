@@ -219,6 +219,7 @@ async fn a_registry_with_its_own_authority_is_verified() {
         panic!("{refused:?}")
     };
     assert_eq!(source.kind, shale_registry_client::NetworkFault::Connect);
+    assert!(source.source.to_string().contains("certificate"), "{source:?}");
 
     // On loopback, as with Docker, no authority is needed.
     let client = with_password("nobody", |_| ());
