@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use shale_rootfs::{Devices, Owners, Unpack, Whiteouts};
+use shale_rootfs::{Devices, EarlySync, Owners, Unpack, Whiteouts};
 use shale_store::{Access, OpenError, OpenOptions, Store};
 
 /// The use cases on one data root. Cloning is cheap and shares the store.
@@ -56,6 +56,11 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Engine {
+    /// Returns what syncs the store's file system while layers are unpacked.
+    pub(crate) fn early_sync(&self) -> EarlySync {
+        EarlySync::at(self.store.root())
+    }
+
     /// Opens the data root `root` for reading and writing; a missing one is made.
     ///
     /// # Errors

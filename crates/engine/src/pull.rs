@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use shale_oci::{ChainId, Descriptor, DiffId, Digest, ImageConfig, ImageId, Platform, Reference, Repository};
 use shale_registry_client::{BlobError, Client, Event, Source};
-use shale_rootfs::{Limits, Unpack, WriteBack};
+use shale_rootfs::{EarlySync, Limits, Unpack};
 use shale_store::{
     BlobClaim, ClaimError, DiskError, FinishedLayer, HeldLayers, HoldError, ImageError, Name, NewImage,
     NewLayer, Publication, PublishImagesError, PutImage, ReferenceChange, ReferencesError, V2Metadata,
@@ -283,6 +283,7 @@ struct Fetch {
     progress: Arc<dyn Progress>,
     /// Set by the first layer that finds no room: no partial download stays.
     is_disk_full: Arc<AtomicBool>,
+    early_sync: Arc<EarlySync>,
 }
 
 /// A blob to fetch and the layers that it becomes; more than one where an image has it twice.
@@ -313,6 +314,7 @@ impl Fetch {
             source: source.clone(),
             progress: Arc::clone(progress),
             is_disk_full: Arc::new(AtomicBool::new(false)),
+            early_sync: Arc::new(engine.early_sync()),
         }
     }
 
@@ -437,8 +439,8 @@ impl Fetch {
             }
         };
         let blob = ArrivingBlob::new(descriptor, claim, chunks, &on_read)?;
-        let (limits, write_back) = (Limits::for_blob(total), WriteBack::Early);
-        let options = Unpack { limits, write_back, ..self.engine.privileges.unpack() };
+        let (limits, early_sync) = (Limits::for_blob(total), Some(&*self.early_sync));
+        let options = Unpack { limits, early_sync, ..self.engine.privileges.unpack() };
         unpack_blob(&self.engine.store, blob, diff_id, &options)
     }
 

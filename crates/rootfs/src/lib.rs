@@ -6,6 +6,7 @@
 
 mod compression;
 mod directory;
+mod early_sync;
 mod hashing;
 mod name;
 mod pack;
@@ -16,11 +17,12 @@ mod unpack;
 
 pub use compression::{Compression, GzipWriter, decompress};
 pub use directory::Rootfs;
+pub use early_sync::EarlySync;
 pub use name::EntryName;
 pub use pack::{Pack, PackError, Packed, pack, pack_entry, pack_with_tar_split};
 pub use remove::remove_tree;
 pub use tar::{ArchiveError, TarEntry, TarWriter, Timestamp};
 pub use unpack::{
     Devices, LimitReached, Limits, Owners, Replace, RootEntry, Unpack, UnpackError, Unpacked, Whiteouts,
-    WriteBack, unpack,
+    unpack,
 };

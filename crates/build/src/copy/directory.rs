@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rustix::fs::{AtFlags, FileType, OFlags, Stat, fchmod, linkat};
 use rustix::io::Errno;
-use shale_rootfs::WriteBack;
+use shale_rootfs::EarlySync;
 
 use super::place::{Destination, Placer, fault, open_parent, remove, set_times};
 use crate::error::CopyFault;
@@ -121,6 +121,7 @@ impl Placer {
         let threads = cores.min(files.len().div_ceil(FILES_AT_ONCE)).max(1);
         let next = AtomicUsize::new(0);
         let is_over = AtomicBool::new(false);
+        let early_sync = EarlySync::new(below);
         let copy = || -> Result<(), (usize, CopyFault)> {
             loop {
                 let start = next.fetch_add(FILES_AT_ONCE, Ordering::Relaxed);
@@ -128,7 +129,7 @@ impl Placer {
                     return Ok(());
                 }
                 let batch = &files[start..files.len().min(start + FILES_AT_ONCE)];
-                self.place_batch(tree, below, batch).map_err(|(index, fault)| {
+                self.place_batch(tree, below, batch, &early_sync).map_err(|(index, fault)| {
                     is_over.store(true, Ordering::Relaxed);
                     (start + index, fault)
                 })?;
@@ -149,6 +150,7 @@ impl Placer {
         tree: &Tree,
         below: BorrowedFd<'_>,
         batch: &[(&Entry, Vec<u8>)],
+        early_sync: &EarlySync,
     ) -> Result<(), (usize, CopyFault)> {
         let mut open: Option<(&[u8], OwnedFd)> = None;
         for (index, (entry, path)) in batch.iter().enumerate() {
@@ -160,8 +162,8 @@ impl Placer {
                 Some((path, parent)) if path == above => parent,
                 _ => open_parent(below, path).map_err(at)?.0,
             };
-            if let Some(file) = self.place(tree, entry, &parent, name).map_err(at)? {
-                WriteBack::Early.whole(&file, 0, u64::try_from(entry.stat.st_size).unwrap_or_default());
+            if self.place(tree, entry, &parent, name).map_err(at)?.is_some() {
+                early_sync.wrote(u64::try_from(entry.stat.st_size).unwrap_or_default());
             }
             open = Some((above, parent));
         }

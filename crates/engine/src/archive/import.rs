@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use jiff::Zoned;
 use serde::Serialize;
 use shale_oci::{Digest, HistoryEntry, ImageId, Platform, Reference, RootFs, RunConfig};
-use shale_rootfs::{Rootfs, UnpackError, decompress, unpack};
+use shale_rootfs::{Rootfs, Unpack, UnpackError, decompress, unpack};
 use shale_store::{
     BeginLayerError, FinishLayerError, FinishedLayer, ImageMetadataError, Name, NewImage, NewLayer,
     Publication, PublishImagesError, PutImage, ReferenceChange,
@@ -120,7 +120,8 @@ impl Engine {
     fn import_layer(&self, archive: Box<dyn Read + Send + '_>) -> Result<FinishedLayer, ImportError> {
         let mut writer = self.store.begin_layer()?;
         let root = Rootfs::open(&writer.diff_path()).map_err(ImportError::Open)?;
-        let options = self.privileges.unpack();
+        let early_sync = self.early_sync();
+        let options = Unpack { early_sync: Some(&early_sync), ..self.privileges.unpack() };
         let (pipe_writer, mut pipe_reader) = pipe();
         let unpacked = std::thread::scope(|scope| {
             scope.spawn(move || match decompress(archive) {

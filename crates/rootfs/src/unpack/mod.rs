@@ -4,7 +4,6 @@ mod limits;
 mod place;
 mod seen;
 mod whiteout;
-mod write_back;
 
 use std::io::{self, Read, Write};
 use std::ops::ControlFlow;
@@ -14,6 +13,7 @@ use rustix::fs::{SeekFrom, ftruncate, seek};
 use shale_oci::DiffId;
 
 use crate::directory::Rootfs;
+use crate::early_sync::EarlySync;
 use crate::hashing::{HashedInput, Stop};
 use crate::name::{self, EntryName};
 use crate::tar::{ArchiveError, Entry, Reader};
@@ -22,7 +22,6 @@ use crate::tar_split::{Checksum, SplitWriter};
 pub use limits::Limits;
 use place::{Placed, Placer};
 use seen::SeenNames;
-pub use write_back::WriteBack;
 
 /// Content of an entry that has no file to keep it goes into tar-split; more than this is refused.
 const EMBEDDED_BYTES_MAX: u64 = 1 << 20;
@@ -99,8 +98,8 @@ pub struct Unpack<'a> {
     pub owner: Option<(u32, u32)>,
     /// What a layer may cost.
     pub limits: Limits,
-    /// Whether long files go to the disk while the next ones are unpacked.
-    pub write_back: WriteBack,
+    /// What is told of written bytes; for trees that are synced at the end.
+    pub early_sync: Option<&'a EarlySync>,
     /// Called after each half mebibyte with the tar bytes read so far; a break stops the work.
     pub progress: &'a dyn Fn(u64) -> ControlFlow<()>,
 }
@@ -115,7 +114,7 @@ impl Default for Unpack<'_> {
             replace: Replace::default(),
             owner: None,
             limits: Limits::default(),
-            write_back: WriteBack::default(),
+            early_sync: None,
             progress: &|_| ControlFlow::Continue(()),
         }
     }
@@ -376,15 +375,14 @@ impl Layer<'_> {
             return Ok(None);
         }
         let mut checksum = Checksum::new();
-        let (mut written, mut started) = (0, 0);
         while self.reader.payload_bytes() > 0 {
             let bytes = self.reader.payload(u64::MAX)?;
             checksum.update(bytes);
             write_all(file, bytes).map_err(failed)?;
-            written += bytes.len() as u64;
-            started = self.options.write_back.piece(file, started, written);
+            if let Some(early_sync) = self.options.early_sync {
+                early_sync.wrote(bytes.len() as u64);
+            }
         }
-        self.options.write_back.whole(file, started, written);
         Ok(Some((entry.size_bytes, checksum.finish())))
     }
 

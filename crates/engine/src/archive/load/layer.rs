@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use shale_oci::{DiffId, Digest, Digester};
-use shale_rootfs::{Limits, Rootfs, Unpack, UnpackError, Unpacked, WriteBack, decompress, unpack};
+use shale_rootfs::{EarlySync, Limits, Rootfs, Unpack, UnpackError, Unpacked, decompress, unpack};
 use shale_store::{BeginLayerError, FinishLayerError, FinishedLayer, LayerWriter};
 
 use super::{Content, PlannedLayer};
@@ -72,6 +72,7 @@ impl Engine {
     ) -> Result<Vec<FinishedLayer>, LoadLayerError> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(layers.len());
         let failed = AtomicBool::new(false);
+        let early_sync = self.early_sync();
         let jobs = Mutex::new(layers.iter().zip(contents).enumerate());
         let next = || jobs.lock().expect("a job is taken without panic").next();
         let work = || {
@@ -79,7 +80,7 @@ impl Engine {
             while !failed.load(Ordering::Relaxed)
                 && let Some((index, (layer, content))) = next()
             {
-                match self.unpack_member(layer, content, progress, &failed) {
+                match self.unpack_member(layer, content, progress, &failed, &early_sync) {
                     Ok(layer) => finished.push((index, layer)),
                     Err(error) => {
                         // Only the first error is worth telling: the others were stopped by it.
@@ -107,12 +108,13 @@ impl Engine {
         content: Content,
         progress: &dyn Progress,
         failed: &AtomicBool,
+        early_sync: &EarlySync,
     ) -> Result<FinishedLayer, LoadLayerError> {
         let id = layer.diff_id.short();
         let total = content.left_bytes();
         let options = Unpack {
             limits: Limits::for_blob(total),
-            write_back: WriteBack::Early,
+            early_sync: Some(early_sync),
             progress: &|_| match failed.load(Ordering::Relaxed) {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
