@@ -13,6 +13,7 @@ pub mod peer;
 pub mod program;
 pub mod random;
 pub mod scratch;
+pub mod terminal;
 pub mod tree;
 
 use sha2::{Digest, Sha256};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use shale_dockerfile::{Run, Script, Step};
 use shale_oci::DiffId;
 use shale_runtime::spec::{BindMount, EtcFiles, HostsFile, Mount, Network, Propagation, User, resolv_conf};
-use shale_runtime::{ContainerSpec, RunError, Stdio, Stream};
+use shale_runtime::{ContainerSpec, ExitStatus, RunError, Runtime, Signals, Stdio, Stream};
 use shale_store::LayerWriter;
 
 use crate::build::Builder;
@@ -57,7 +57,8 @@ impl Builder<'_> {
         Ok(published)
     }
 
-    /// Makes an image of what a failed command left, to be looked at; no step finds it in the cache.
+    /// Makes an image of what a failed command left, to be looked at: to run it opens the stage's shell, with what the
+    /// command saw. No step finds it in the cache.
     fn keep_failed_root(
         &mut self,
         stage: &StageState,
@@ -66,12 +67,14 @@ impl Builder<'_> {
     ) -> Result<(), BuildError> {
         let layer = self.publish(stage, layer)?;
         let mut failed = stage.clone();
+        failed.run.entrypoint = None;
+        failed.run.cmd = Some(shell_program(stage));
+        failed.run.env = Some(environment(stage));
         let container_config = stage.noted("a failed RUN");
         let result = StepResult { container: id.to_owned(), container_config, layer };
         self.store_image(&mut failed, result, Lineage::None)?;
         if let Some(image) = failed.image {
-            self.output
-                .note(&format!("The root of the failed step is kept as the image {}\n", image.short()));
+            self.output.kept_root(image);
         }
         Ok(())
     }
@@ -96,12 +99,7 @@ impl Builder<'_> {
             _ => Network::Host,
         };
         let mut spec = ContainerSpec::new(id, root, words.to_vec());
-        spec.env = stage
-            .scope
-            .run_environment()
-            .into_iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
+        spec.env = environment(stage);
         let proxies = stage.scope.proxy_environment();
         spec.env.extend(proxies.into_iter().map(|(name, value)| format!("{name}={value}")));
         spec.cwd = absolute(&stage.run.working_dir).to_owned();
@@ -119,15 +117,33 @@ impl Builder<'_> {
         let runtime = self.runtime()?;
         let mut signals = self.cancel.signals();
         let result = run_with_output(self.output, |stdio| runtime.run_to_end(&spec, stdio, &mut signals));
+        let failure = match result {
+            Err(error) => Some(error),
+            Ok(_) if self.cancel.is_over() => Some(BuildError::Cancelled),
+            Ok(ExitStatus { code: 0, .. }) => None,
+            Ok(ExitStatus { code, .. }) => Some(BuildError::Run { command: words.join(" "), code }),
+        };
+        if let Some(failure @ (BuildError::Run { .. } | BuildError::Start(_))) = &failure
+            && self.options.shell_on_failure
+            // One shell for the whole build; the commands of other stages end.
+            && self.cancel.is_first_to_end()
+        {
+            self.output.yield_terminal(&failure.to_string());
+            self.open_shell(runtime, spec, stage);
+        }
         added.remove(root);
-        let status = result?;
-        if self.cancel.is_over() {
-            return Err(BuildError::Cancelled);
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Runs the stage's shell on this process's terminal where a command failed, with all that the command had.
+    fn open_shell(&self, runtime: &Runtime, command: ContainerSpec, stage: &StageState) {
+        let shell = ContainerSpec { args: shell_program(stage), terminal: true, ..command };
+        let stdio = Stdio { stdin: Stream::Inherit, stdout: Stream::Inherit, stderr: Stream::Null };
+        let mut signals = Signals::of_process().unwrap_or_else(|_| Signals::none());
+        // Its exit code is that of whatever was tried last.
+        if let Err(error) = runtime.run_to_end(&shell, stdio, &mut signals) {
+            self.output.note(&format!("There is no shell to look with: {error}\n"));
         }
-        if status.code != 0 {
-            return Err(BuildError::Run { command: words.join(" "), code: status.code });
-        }
-        Ok(())
     }
 
     fn etc_files(&self, scratch: &Path, network: &Network, id: &str) -> Result<EtcFiles, BuildError> {
@@ -186,6 +202,17 @@ impl Builder<'_> {
         let owner = (found.stat.st_uid, found.stat.st_gid);
         std::os::unix::fs::chown(volume, Some(owner.0), Some(owner.1)).map_err(failed)
     }
+}
+
+/// Returns the program of the shell forms, without its options: they are for scripts.
+fn shell_program(stage: &StageState) -> Vec<String> {
+    stage.shell().into_iter().take(1).collect()
+}
+
+/// Returns the variables that the process of a `RUN` sees, but for those that must not be kept.
+fn environment(stage: &StageState) -> Vec<String> {
+    let variables = stage.scope.run_environment().into_iter();
+    variables.map(|(name, value)| format!("{name}={value}")).collect()
 }
 
 pub(crate) fn bind(source: PathBuf, target: PathBuf, read_only: bool) -> Mount {

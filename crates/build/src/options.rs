@@ -52,6 +52,8 @@ pub struct BuildOptions {
     pub explain: bool,
     /// Whether the root of a failed `RUN` is kept as an image without a name.
     pub keep_failed_root: bool,
+    /// `--shell-on-failure`: a `RUN` that fails is followed by a shell in its root, on this process's terminal.
+    pub shell_on_failure: bool,
     /// The program to start as guard of containers; see [`shale_runtime::Supervisor`].
     pub supervisor: Option<shale_runtime::Supervisor>,
     /// What the config of an image names as its maker.
@@ -102,6 +104,7 @@ impl Default for BuildOptions {
             source_date_epoch: None,
             explain: false,
             keep_failed_root: false,
+            shell_on_failure: false,
             supervisor: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cancel: Arc::default(),

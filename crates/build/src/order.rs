@@ -25,8 +25,8 @@ struct State {
     /// Stages that have not finished speaking, and may speak directly when they are first.
     open: BTreeSet<usize>,
     waiting: BTreeMap<usize, String>,
-    /// Nobody waits any more: the build failed.
-    is_over: bool,
+    /// The stage that failed: nobody waits any more, and only this one is heard.
+    failed: Option<usize>,
 }
 
 impl<'a> Order<'a> {
@@ -41,21 +41,26 @@ impl<'a> Order<'a> {
 
     fn say(&self, stage: usize, text: &str) {
         let mut state = self.state();
-        while state.open.first() != Some(&stage) {
+        while state.failed.is_none() && state.open.first() != Some(&stage) {
             let length = state.waiting.get(&stage).map_or(0, String::len);
-            if length + text.len() <= WAITING_BYTES_MAX || state.is_over {
+            if length + text.len() <= WAITING_BYTES_MAX {
                 state.waiting.entry(stage).or_default().push_str(text);
                 return;
             }
             // A stage can only be first once all before it are done, and none of those waits for this one.
             state = self.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        self.output.text(text);
+        if state.failed.is_none_or(|failed| failed == stage) {
+            self.output.text(text);
+        }
     }
 
     /// Notes that a stage has said all; what others said meanwhile is told as far as it is their turn.
     pub fn finish(&self, stage: usize) {
         let mut state = self.state();
+        if state.failed.is_some() {
+            return;
+        }
         state.open.remove(&stage);
         let next = state.open.first().copied();
         let turn = |stage: &usize| next.is_none_or(|next| *stage <= next);
@@ -67,10 +72,12 @@ impl<'a> Order<'a> {
         self.moved.notify_all();
     }
 
-    /// Ends all waiting, because stage `failed` failed: its words are told, those of others are not.
+    /// Ends all waiting, because stage `failed` failed: its words are told, those of others are not. The first counts.
     pub fn fail(&self, failed: usize) {
         let mut state = self.state();
-        state.is_over = true;
+        if *state.failed.get_or_insert(failed) != failed {
+            return;
+        }
         if let Some(text) = state.waiting.remove(&failed) {
             self.output.text(&text);
         }
@@ -95,6 +102,15 @@ impl Output for StageOutput<'_> {
 
     fn stage(&self, image: ImageId) {
         self.order.output.stage(image);
+    }
+
+    fn kept_root(&self, image: ImageId) {
+        self.order.output.kept_root(image);
+    }
+
+    fn yield_terminal(&self, why: &str) {
+        self.order.fail(self.stage);
+        self.order.output.yield_terminal(why);
     }
 }
 
@@ -135,6 +151,11 @@ mod tests {
         order.say(1, "b ");
         order.say(2, "c ");
         order.fail(2);
-        assert_eq!(*told.0.lock().unwrap(), "a c ");
+        // What the others say on their way to their end is of no interest.
+        order.say(0, "a2 ");
+        order.say(2, "c2 ");
+        order.fail(0);
+        order.finish(0);
+        assert_eq!(*told.0.lock().unwrap(), "a c c2 ");
     }
 }

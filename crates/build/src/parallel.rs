@@ -45,11 +45,17 @@ impl Cancel {
 
     /// Kills the commands that run, and lets no further step begin. What was finished stays as the cache of the next build.
     pub fn end(&self) {
+        self.is_first_to_end();
+    }
+
+    /// As [`Cancel::end`]; returns whether the build was not over yet.
+    pub(crate) fn is_first_to_end(&self) -> bool {
         let commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
-        self.is_over.store(true, Ordering::Release);
+        let was_over = self.is_over.swap(true, Ordering::AcqRel);
         for command in commands.iter() {
             command.send(Signal::KILL);
         }
+        !was_over
     }
 }
 

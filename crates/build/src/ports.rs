@@ -35,4 +35,11 @@ pub trait Output: Sync {
 
     /// A finished stage's image.
     fn stage(&self, _image: ImageId) {}
+
+    /// The image that a failed step's root is kept as; running it opens the shell of its stage.
+    fn kept_root(&self, _image: ImageId) {}
+
+    /// The terminal is a shell's from now on, in the root of the step that failed for the reason `why`: whatever was
+    /// held back is to be shown first, and nothing is to be drawn any more.
+    fn yield_terminal(&self, _why: &str) {}
 }

@@ -2,6 +2,7 @@
 
 mod caches;
 mod copies;
+mod failed_root;
 mod ignores;
 mod instructions;
 mod kills;

@@ -1,6 +1,7 @@
 //! Terminals, containers that outlive who started them, supervisors that are killed, restarts.
 
 use std::fs;
+use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -8,26 +9,9 @@ use std::time::{Duration, Instant};
 use shale_tests::peer::Shale;
 use shale_tests::program::{require, run};
 use shale_tests::scratch::Scratch;
+use shale_tests::terminal::run_on_terminal;
 
 use super::pair::{Pair, shale_with_image};
-
-/// Runs a command on a terminal of its own; what appears on the screen, and the exit code.
-fn on_terminal(command: &Command, keys: &[u8]) -> (String, i32) {
-    let words: Vec<String> = std::iter::once(command.get_program())
-        .chain(command.get_args())
-        .map(|word| format!("'{}'", word.to_string_lossy().replace('\'', "'\\''")))
-        .collect();
-    let mut script = Command::new(require("script", "bsdutils"));
-    script.args(["-qec", &words.join(" "), "/dev/null"]);
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => script.env(name, value),
-            None => script.env_remove(name),
-        };
-    }
-    let finished = super::pair::feed(script, keys);
-    (finished.stdout.clone(), finished.code())
-}
 
 #[test]
 fn a_terminal_is_one_on_both_sides() {
@@ -49,7 +33,7 @@ fn a_terminal_is_one_on_both_sides() {
     ] {
         // What is typed is echoed when it comes, once or twice: that depends on the moment alone.
         let [docker, shale] = pair.commands(words).map(|command| {
-            let (screen, code) = on_terminal(&command, b"words\n");
+            let (screen, code) = run_on_terminal(&command, "", "words\n");
             (screen.replace("got words", "GOT").replace("words\r\n", ""), code)
         });
         assert_eq!(docker, shale, "{words:?}");
@@ -114,6 +98,44 @@ fn a_detached_container_outlives_its_starter_and_a_killed_supervisor_is_noticed(
     assert_eq!(shale.shale(&["exec", "long", "echo", "again"]), "again\n");
     shale.shale(&["rm", "-f", "long"]);
     assert!(!shale.data_root().join("containers").join(id).exists());
+}
+
+/// Somebody else ends and removes the container before whoever is attached gets a turn.
+#[test]
+fn the_exit_code_of_a_container_that_is_removed_at_its_end_reaches_who_is_attached() {
+    let scratch = Scratch::new("c-removed");
+    let shale = shale_with_image(&scratch);
+    let script = "trap 'exit 3' TERM; while :; do echo up; sleep 0.1; done";
+    for command in ["start", "attach"] {
+        let id = shale.shale(&["create", "--rm", "--network", "none", "busybox", "sh", "-c", script]);
+        let id = id.trim();
+        let flag = if command == "start" { "--attach" } else { "--no-stdin" };
+        if command == "attach" {
+            shale.shale(&["start", id]);
+        }
+        let mut attached = shale
+            .command(&[command, flag, id])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut output = attached.stdout.take().expect("piped");
+        output.read_exact(&mut [0; 3]).expect("it is attached");
+        let pid = rustix::process::Pid::from_child(&attached);
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP).expect("it runs");
+        shale.shale(&["stop", id]);
+        wait_for("it is removed", || !shale.data_root().join("containers").join(id).exists());
+        rustix::process::kill_process(pid, rustix::process::Signal::CONT).expect("it is stopped");
+        let mut status = None;
+        wait_for("it ends", || {
+            status = attached.try_wait().expect("the child is ours");
+            status.is_some()
+        });
+        let mut said = String::new();
+        attached.stderr.take().expect("piped").read_to_string(&mut said).expect("text");
+        assert_eq!((status.and_then(|status| status.code()), said.as_str()), (Some(3), ""), "{command}");
+    }
 }
 
 #[test]

@@ -145,14 +145,9 @@ fn prefix(dialect: Dialect) -> &'static str {
 }
 
 fn report(failed: &Failed, dockerfile: &Dockerfile, dialect: Dialect, output: &Text) -> Failure {
-    let kept = std::mem::take(&mut *output.kept.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
-    eprint!("{kept}");
-    if let Some(live) = &output.live {
-        let (printed, log) = locked(live).fail();
-        eprint!("{}", screen::escape_lines(&printed));
-        if let Some(log) = log {
-            eprintln!("The whole log is in {}", log.display());
-        }
+    output.show_kept();
+    if let Some(log) = output.live.as_ref().and_then(|live| locked(live).keep_log()) {
+        eprintln!("The whole log is in {}", log.display());
     }
     let message = failed.error.docker_message(dialect);
     if dialect == Dialect::Classic {
@@ -218,11 +213,33 @@ struct Text {
     kept: Mutex<String>,
 }
 
+impl Text {
+    /// Shows what was held back of a build that failed.
+    fn show_kept(&self) {
+        let kept = std::mem::take(&mut *self.kept.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        eprint!("{kept}");
+        if let Some(live) = &self.live {
+            eprint!("{}", screen::escape_lines(&locked(live).end()));
+        }
+    }
+}
+
 fn locked(live: &Mutex<Live>) -> std::sync::MutexGuard<'_, Live> {
     live.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 impl Output for Text {
+    fn kept_root(&self, image: ImageId) {
+        let id = image.short();
+        self.note(&format!("The root of the failed step is kept: shale run -it --rm {id}\n"));
+    }
+
+    fn yield_terminal(&self, why: &str) {
+        self.show_kept();
+        eprintln!("{}", screen::escape_lines(why));
+        eprintln!("This is a shell in the root of the failed step; the build ends with it.");
+    }
+
     fn note(&self, text: &str) {
         match &self.live {
             Some(live) => locked(live).note(text),

@@ -97,6 +97,11 @@ pub(super) const BUILD: Spec = Spec {
             Kind::List("list"),
             "Secret to expose to the build (format: \"id=mysecret[,src=/local/secret]\")",
         ),
+        Flag::switch(
+            "shell-on-failure",
+            None,
+            "Open a shell in the root of a RUN that fails, with its mounts and variables",
+        ),
         Flag::value("shm-size", None, Kind::Text, "Size of \"/dev/shm\""),
         Flag::switch("squash", None, "Squash newly built layers into a single new layer"),
         Flag::value(

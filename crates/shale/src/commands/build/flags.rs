@@ -1,6 +1,7 @@
 //! The flags of `shale build`, as the values that they mean; docker's words for those that mean nothing.
 
 use std::collections::BTreeMap;
+use std::io::IsTerminal;
 
 use anyhow::{Context as _, anyhow};
 use shale_build::{BuildOptions, NamedContext, Resources, Rlimit, RunNetwork};
@@ -38,7 +39,7 @@ pub enum Shown {
 
 /// Reads `--progress`; a terminal decides where it says nothing.
 pub fn shown(build: &Build) -> Result<Shown, Failure> {
-    let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
+    let is_terminal = std::io::stdout().is_terminal();
     match build.progress.as_deref() {
         _ if build.quiet => Ok(Shown::Quiet),
         Some("quiet") => Ok(Shown::Quiet),
@@ -66,6 +67,10 @@ pub fn tags(texts: &[String]) -> Result<Vec<Reference>, Failure> {
 }
 
 pub fn options(build: &Build) -> Result<BuildOptions, Failure> {
+    let is_terminal = || std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    if build.shell_on_failure && !is_terminal() {
+        return Err(anyhow!("--shell-on-failure needs a terminal on standard input and output").into());
+    }
     let build_arguments = build_arguments(&build.build_arguments);
     let epoch =
         build_arguments.get("SOURCE_DATE_EPOCH").cloned().or_else(|| std::env::var("SOURCE_DATE_EPOCH").ok());
@@ -88,6 +93,7 @@ pub fn options(build: &Build) -> Result<BuildOptions, Failure> {
             .map(str::to_owned)
             .collect(),
         squash: build.squash,
+        shell_on_failure: build.shell_on_failure,
         named_contexts: build
             .build_contexts
             .iter()

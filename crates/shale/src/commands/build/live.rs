@@ -69,12 +69,15 @@ impl Live {
         self.shared.state().draw(&lasting, Instant::now());
     }
 
-    /// Ends the view of a build that failed; returns what its step printed, and where the whole log is.
-    pub fn fail(&mut self) -> (String, Option<PathBuf>) {
+    /// Ends the view of a build that failed; returns what its step printed since the last call.
+    pub fn end(&mut self) -> String {
         self.stop();
-        let mut state = self.shared.state();
-        let printed = std::mem::take(&mut state.view.printed);
-        (printed, state.log.take().map(|(path, _)| path))
+        std::mem::take(&mut self.shared.state().view.printed)
+    }
+
+    /// Returns where the whole log is, which then stays.
+    pub fn keep_log(&self) -> Option<PathBuf> {
+        self.shared.state().log.take().map(|(path, _)| path)
     }
 
     fn stop(&mut self) {
@@ -119,6 +122,10 @@ impl Shared {
 impl State {
     /// Replaces what is on the screen: `lasting` lines stay for good, those of the running step until the next drawing.
     fn draw(&mut self, lasting: &[String], now: Instant) {
+        if self.is_over && self.drawn == 0 && lasting.is_empty() {
+            // The screen is somebody else's.
+            return;
+        }
         let columns = screen::size(io::stdout()).map_or(COLUMNS_DEFAULT, |size| size.columns);
         let moving = if self.is_over { Vec::new() } else { self.view.running(now) };
         let mut out = String::new();

@@ -10,7 +10,7 @@ use shale_engine::images::find::FindError;
 use shale_engine::{Engine, containers::Record};
 use shale_oci::{Platform, Reference};
 use shale_runtime::{
-    AttachStreams, Container, DETACH_KEYS, FollowEnd, Followed, Signals, Stdio, Stream, WindowSize,
+    AttachStreams, Container, DETACH_KEYS, FollowEnd, Followed, Signals, Stdio, Stream, Waiting, WindowSize,
 };
 
 use super::request;
@@ -94,13 +94,7 @@ pub fn run(context: &Context, run: &Run) -> Result<(), Failure> {
     let container = engine.start_prepared(*prepared).map_err(refuse_start)?;
     let keys = detach_keys(run.detach_keys.as_deref())?;
     let end = follow(&container, &stream, run.tty, &keys, streams.stdin, run.sig_proxy)?;
-    if end == FollowEnd::Detached {
-        return Ok(());
-    }
-    let code = waiting.finish()?.code;
-    // Recorded, and with --rm removed, before this program ends.
-    engine.settle_container(&created.id)?;
-    exit_with(code.into())
+    finish(&engine, &created.id, waiting, end)
 }
 
 fn exit_with(code: i64) -> Result<(), Failure> {
@@ -127,11 +121,16 @@ pub fn detach_keys(typed: Option<&str>) -> Result<Vec<u8>, Failure> {
 }
 
 /// Waits for what was followed to its end, and turns its exit code into the program's.
-fn finish(engine: &Engine, id: &str, end: FollowEnd) -> Result<(), Failure> {
+///
+/// `waiting` was begun while the container was certainly there: at its end another program may remove it at once.
+fn finish(engine: &Engine, id: &str, waiting: Waiting, end: FollowEnd) -> Result<(), Failure> {
     if end == FollowEnd::Detached {
         return Ok(());
     }
-    exit_with(engine.wait_container(id)?)
+    let code = waiting.finish()?.code;
+    // Recorded, and with --rm removed, before this program ends.
+    engine.settle_container(id)?;
+    exit_with(code.into())
 }
 
 fn follow(
@@ -297,19 +296,21 @@ pub fn start(
     let config = record.config();
     let size = if config.tty { WindowSize::of(io::stdin()) } else { None };
     let streams = AttachStreams { stdin: interactive && config.open_stdin, stdout: true, stderr: true };
-    let started = match engine.prepare_container(&record.id, size)? {
+    let keys = detach_keys(detach)?;
+    let joined =
+        |container: &Container| Ok::<_, Failure>((container.attach(streams)?, container.begin_wait(true)?));
+    let (container, (stream, waiting)) = match engine.prepare_container(&record.id, size)? {
         Preparation::Running(container) => {
-            let stream = container.attach(streams)?;
-            (container, stream)
+            let joined = joined(&container)?;
+            (container, joined)
         }
         Preparation::Prepared(prepared) => {
-            let stream = prepared.container.attach(streams)?;
-            (engine.start_prepared(*prepared)?, stream)
+            let joined = joined(&prepared.container)?;
+            (engine.start_prepared(*prepared)?, joined)
         }
     };
-    let keys = detach_keys(detach)?;
-    let end = follow(&started.0, &started.1, config.tty, &keys, streams.stdin, true)?;
-    finish(&engine, &record.id, end)
+    let end = follow(&container, &stream, config.tty, &keys, streams.stdin, true)?;
+    finish(&engine, &record.id, waiting, end)
 }
 
 /// Joins the streams of a running container.
@@ -330,9 +331,9 @@ pub fn attach(
     }
     let (record, container) = engine.running_container(container)?;
     let streams = AttachStreams { stdin: stdin && config.open_stdin, stdout: true, stderr: true };
-    let stream = container.attach(streams)?;
+    let (stream, waiting) = (container.attach(streams)?, container.begin_wait(false)?);
     let end = follow(&container, &stream, config.tty, &keys, streams.stdin, sig_proxy)?;
-    finish(&engine, &record.id, end)
+    finish(&engine, &record.id, waiting, end)
 }
 
 fn refuse_unless_running(record: &Record) -> Result<(), Failure> {
