@@ -7,5 +7,6 @@ mod isolation;
 mod killed;
 mod lifecycle;
 mod pair;
+mod propagation;
 mod sequences;
 mod shared_root;

@@ -9,7 +9,7 @@ use shale_dockerfile::{
 use shale_oci::{ImageConfig, ImageId, Platform};
 use shale_rootfs::Whiteouts;
 use shale_runtime::Runtime;
-use shale_store::{HeldLayer, PublishedLayers, Store};
+use shale_store::{HeldLayer, PublishedLayers, Store, UnsyncedNames};
 
 use crate::cache::{Cache, Claim, Claims};
 use crate::cache_source::CacheSource;
@@ -63,6 +63,25 @@ impl From<BuildError> for Failed {
     }
 }
 
+/// What a build keeps until it is over.
+#[derive(Default)]
+pub(crate) struct Kept {
+    /// Layers that it made.
+    pub published: Vec<PublishedLayers>,
+    /// Layers that it uses.
+    pub held: Vec<HeldLayer>,
+    /// Names that are made durable at the end.
+    pub unsynced: UnsyncedNames,
+}
+
+impl Kept {
+    pub(crate) fn extend(&mut self, other: Kept) {
+        self.published.extend(other.published);
+        self.held.extend(other.held);
+        self.unsynced.extend(other.unsynced);
+    }
+}
+
 /// All that the steps of one build share.
 pub(crate) struct Builder<'a> {
     pub store: &'a Store,
@@ -79,13 +98,12 @@ pub(crate) struct Builder<'a> {
     /// The step that this stage does right now.
     pub claim: Option<Claim>,
     pub whiteouts: Whiteouts,
-    pub published: Vec<PublishedLayers>,
+    pub(crate) kept: Kept,
     /// Finished stages, by index.
     pub(crate) stages: HashMap<usize, StageState>,
     /// Whether the triggers of a stage's base are in the plan.
     pub(crate) ready: Vec<bool>,
     resolved: Arc<Resolved>,
-    pub(crate) held: Vec<HeldLayer>,
     pub(crate) roots: HashMap<ImageId, Arc<MountedRoot>>,
     runtime: Arc<OnceLock<Runtime>>,
     pub(crate) cancel: Arc<Cancel>,
@@ -136,11 +154,10 @@ pub fn build(
         sources: Arc::default(),
         claim: None,
         whiteouts: whiteouts_of_process(),
-        published: Vec::new(),
+        kept: Kept::default(),
         stages: HashMap::new(),
         ready,
         resolved: Arc::default(),
-        held: Vec::new(),
         roots: HashMap::new(),
         runtime: Arc::default(),
         cancel: Arc::clone(&options.cancel),
@@ -191,6 +208,7 @@ impl Builder<'_> {
         if self.options.squash {
             image = self.squash(image, base)?;
         }
+        self.sync()?;
         Ok(Built { image, stages, steps: std::mem::take(&mut self.reports) })
     }
 
@@ -215,11 +233,10 @@ impl Builder<'_> {
             sources: Arc::clone(&self.sources),
             claim: None,
             whiteouts: self.whiteouts,
-            published: Vec::new(),
+            kept: Kept::default(),
             stages: dependencies,
             ready: self.ready.clone(),
             resolved: Arc::clone(&self.resolved),
-            held: Vec::new(),
             roots: HashMap::new(),
             runtime: Arc::clone(&self.runtime),
             cancel: Arc::clone(&self.cancel),
@@ -231,12 +248,9 @@ impl Builder<'_> {
     }
 
     /// Returns what must be held until the whole build is over, and hands over the reports.
-    pub(crate) fn into_kept(
-        self,
-        hand_over: impl FnOnce(Vec<StepReport>),
-    ) -> (Vec<PublishedLayers>, Vec<HeldLayer>) {
+    pub(crate) fn into_kept(self, hand_over: impl FnOnce(Vec<StepReport>)) -> Kept {
         hand_over(self.reports);
-        (self.published, self.held)
+        self.kept
     }
 
     /// Returns how many steps a stage counts for: its `FROM`, its own instructions, and the labels of the user.
@@ -393,7 +407,7 @@ impl Builder<'_> {
         let image = found.map_err(|error| BuildError::Base { error, hint: self.stage_hint(name) })?;
         let config = self.config_of(image)?;
         if let Some(top) = shale_oci::ChainId::stack(&config.rootfs.diff_ids).pop() {
-            self.held.extend(self.store.hold_layer(top)?);
+            self.kept.held.extend(self.store.hold_layer(top)?);
         }
         resolved.insert(key, image);
         Ok(image)

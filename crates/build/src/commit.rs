@@ -7,9 +7,9 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 use serde::Serialize;
-use shale_oci::{DiffId, HistoryEntry, ImageConfig, ImageId, Platform, RootFs, RunConfig, go_json};
+use shale_oci::{Digest, HistoryEntry, ImageConfig, ImageId, Platform, RootFs, RunConfig, go_json};
 use shale_rootfs::{Pack, Rootfs, Whiteouts, pack_with_tar_split};
-use shale_store::{LayerWriter, PutImage};
+use shale_store::{FinishedLayer, LayerWriter, NewImage, NewLayer, Publication, PutImage};
 
 use crate::build::Builder;
 use crate::error::BuildError;
@@ -67,8 +67,8 @@ pub(crate) struct StepResult {
     pub container: String,
     /// What the cache is asked with.
     pub container_config: RunConfig,
-    /// The diff ID of the new layer; `None` when nothing changed.
-    pub layer: Option<DiffId>,
+    /// The new layer; `None` when nothing changed.
+    pub layer: Option<FinishedLayer>,
 }
 
 /// What the store notes of where an image comes from.
@@ -81,12 +81,8 @@ pub(crate) enum Lineage {
 }
 
 impl Builder<'_> {
-    /// Packs what was changed below `layer` and publishes it on top of the stage's image; `None` when nothing was.
-    pub(crate) fn publish(
-        &mut self,
-        stage: &StageState,
-        mut layer: LayerWriter,
-    ) -> Result<Option<DiffId>, BuildError> {
+    /// Packs what was changed below `layer`; `None` when nothing was.
+    pub(crate) fn pack(&self, mut layer: LayerWriter) -> Result<Option<FinishedLayer>, BuildError> {
         let diff = layer.diff_path();
         let disk = |action, path: &Path, source: io::Error| BuildError::Disk {
             action,
@@ -102,11 +98,35 @@ impl Builder<'_> {
         if packed.entries == 0 {
             return Ok(None);
         }
-        let finished = layer.finish(packed.diff_id, packed.size_bytes)?;
-        let published = self.store.publish_layers(stage.top(), vec![finished])?;
+        Ok(Some(layer.finish(packed.diff_id, packed.size_bytes)?))
+    }
+
+    /// Stores an image together with its last layer, where that is new; the names are synced when the build is over.
+    ///
+    /// Only a finished build is a promise. After a power cut a step is whole or not there.
+    pub(crate) fn store(
+        &mut self,
+        config: &ImageConfig,
+        put: PutImage,
+        layer: Option<NewLayer>,
+    ) -> Result<ImageId, BuildError> {
+        let bytes = document(config);
+        let image = NewImage { config: bytes.as_bytes(), put, names: Vec::new() };
+        let publication = Publication {
+            layers: layer.into_iter().collect(),
+            images: vec![image],
+            ..Publication::default()
+        };
+        let (published, unsynced) = self.store.publish_unsynced(publication)?;
         // Held until the build is over: other processes may collect garbage meanwhile.
-        self.published.push(published);
-        Ok(Some(packed.diff_id))
+        self.kept.published.push(published.layers);
+        self.kept.unsynced.extend(unsynced);
+        Ok(ImageId::new(Digest::sha256(bytes.as_bytes())))
+    }
+
+    /// Makes durable what was built so far.
+    pub(crate) fn sync(&mut self) -> Result<(), BuildError> {
+        Ok(self.store.sync_names(std::mem::take(&mut self.kept.unsynced))?)
     }
 
     /// Stores the image of a step and makes it the stage's own.
@@ -122,9 +142,10 @@ impl Builder<'_> {
         lineage: Lineage,
     ) -> Result<(), BuildError> {
         let created = self.now();
+        let below = stage.top();
         let mut config = std::mem::take(&mut stage.parent);
         config.rootfs.kind = "layers".to_owned();
-        config.rootfs.diff_ids.extend(step.layer);
+        config.rootfs.diff_ids.extend(step.layer.as_ref().map(FinishedLayer::diff_id));
         config.history.push(HistoryEntry {
             created: Some(created.clone()),
             author: stage.author.clone(),
@@ -147,12 +168,12 @@ impl Builder<'_> {
         config.container_config = Some(container_config.clone());
         config.created = Some(created.clone());
         config.docker_version = self.options.version.clone();
-        let bytes = document(&config);
         let put = match lineage {
             Lineage::Step => PutImage { parent: stage.image, built_locally: true },
             Lineage::None => PutImage::default(),
         };
-        let image = self.store.put_image(bytes.as_bytes(), put)?;
+        let layer = step.layer.map(|layer| NewLayer { parent: below, layer });
+        let image = self.store(&config, put, layer)?;
         if lineage == Lineage::Step {
             self.cache().add(stage.image, image, &created, container_config);
             self.claim = None;

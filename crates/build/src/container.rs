@@ -5,10 +5,9 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use shale_dockerfile::{Run, Script, Step};
-use shale_oci::DiffId;
 use shale_runtime::spec::{BindMount, EtcFiles, HostsFile, Mount, Network, Propagation, User, resolv_conf};
 use shale_runtime::{ContainerSpec, ExitStatus, RunError, Runtime, Signals, Stdio, Stream};
-use shale_store::LayerWriter;
+use shale_store::{FinishedLayer, LayerWriter};
 
 use crate::build::Builder;
 use crate::commit::{Lineage, StepResult};
@@ -34,7 +33,7 @@ impl Builder<'_> {
         script: &Script,
         words: &[String],
         id: &str,
-    ) -> Result<Option<DiffId>, BuildError> {
+    ) -> Result<Option<FinishedLayer>, BuildError> {
         let init = self.store.begin_layer()?;
         {
             let mounted = self.store.mount_layer(&init, None, stage.top())?;
@@ -52,9 +51,7 @@ impl Builder<'_> {
             }
             return Err(error);
         }
-        let published = self.publish(stage, layer)?;
-        drop(init);
-        Ok(published)
+        self.pack(layer)
     }
 
     /// Makes an image of what a failed command left, to be looked at: to run it opens the stage's shell, with what the
@@ -65,7 +62,7 @@ impl Builder<'_> {
         layer: LayerWriter,
         id: &str,
     ) -> Result<(), BuildError> {
-        let layer = self.publish(stage, layer)?;
+        let layer = self.pack(layer)?;
         let mut failed = stage.clone();
         failed.run.entrypoint = None;
         failed.run.cmd = Some(shell_program(stage));
@@ -73,6 +70,8 @@ impl Builder<'_> {
         let container_config = stage.noted("a failed RUN");
         let result = StepResult { container: id.to_owned(), container_config, layer };
         self.store_image(&mut failed, result, Lineage::None)?;
+        // Its name is told, so it has to stay.
+        self.sync()?;
         if let Some(image) = failed.image {
             self.output.kept_root(image);
         }

@@ -146,7 +146,7 @@ impl Builder<'_> {
         let copied = self.copy_into(stage, &request, tree, &sources, place);
         mounted.unmount()?;
         copied?;
-        let layer = self.publish(stage, layer)?;
+        let layer = self.pack(layer)?;
         self.commit(stage, StepResult { container: String::new(), container_config: config, layer })
     }
 

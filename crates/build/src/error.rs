@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use shale_dockerfile::{Dialect, ParseError, PlanError, ResolveError, Span};
 use shale_store::{
     BeginLayerError, DiskError, FinishLayerError, HoldError, ImageError, MountError, PublishError,
-    PutImageError,
+    PublishImagesError, PutImageError,
 };
 
 use crate::context::ContextError;
@@ -138,6 +138,16 @@ macro_rules! from_store {
             }
         }
     )*};
+}
+
+/// The variants are those of its parts.
+impl From<PublishImagesError> for BuildError {
+    fn from(error: PublishImagesError) -> BuildError {
+        match error {
+            PublishImagesError::Layers(error) => error.into(),
+            PublishImagesError::Image(error) => error.into(),
+        }
+    }
 }
 
 from_store!(

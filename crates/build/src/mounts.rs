@@ -214,8 +214,7 @@ impl Builder<'_> {
             Some(Sharing::Private) => free_cache(&above, &name)?,
         };
         let path = above.join(name);
-        let is_ours = path.symlink_metadata().map(|there| there.is_dir());
-        if !is_ours.unwrap_or(false) {
+        if !is_directory(&path) {
             self.make_cache(&path, mount, origin)?;
         }
         Ok((bind(path, target, mount.is_read_only), lock))
@@ -245,9 +244,17 @@ impl Builder<'_> {
         set_mode(&new, mount.mode.unwrap_or(0o755))?;
         std::os::unix::fs::chown(&new, Some(mount.uid.unwrap_or(0)), Some(mount.gid.unwrap_or(0)))
             .map_err(|error| disk("change", &new, error))?;
+        // Something else in its place, such as a link, is nobody's cache: what it names would be mounted.
+        if !is_directory(path)
+            && let Err(error) = std::fs::remove_file(path)
+            && error.kind() != std::io::ErrorKind::NotFound
+            && !is_directory(path)
+        {
+            return Err(disk("replace", path, error));
+        }
         match std::fs::rename(&new, path) {
             // Another build was faster; its cache is as good.
-            Err(_) if path.is_dir() => Ok(()),
+            Err(_) if is_directory(path) => Ok(()),
             renamed => renamed.map_err(|error| disk("make", path, error)),
         }
     }
@@ -285,6 +292,11 @@ impl Builder<'_> {
         };
         Ok(Some(bind(source, target, true)))
     }
+}
+
+/// Whether `path` itself is a directory: a link to one is none.
+fn is_directory(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|there| there.is_dir())
 }
 
 fn set_mode(path: &Path, mode: u32) -> Result<(), BuildError> {

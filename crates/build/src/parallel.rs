@@ -10,7 +10,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use shale_dockerfile::Origin;
 use shale_runtime::{Signal, SignalSender, Signals};
 
-use crate::build::{Builder, Failed, StepReport};
+use crate::build::{Builder, Failed, Kept, StepReport};
 use crate::error::BuildError;
 use crate::options::NamedContext;
 use crate::order::{Order, StageOutput};
@@ -140,7 +140,7 @@ impl Builder<'_> {
         let state = State { waiting: needed.iter().copied().collect(), ..State::default() };
         let schedule = Schedule { state: Mutex::new(state), moved: Condvar::new() };
         let order = Order::new(self.output, needed.iter().copied());
-        let kept = Mutex::new((Vec::new(), Vec::new()));
+        let kept = Mutex::new(Kept::default());
         let main: &Builder<'_> = self;
         let work = || {
             while let Some((index, dependencies)) = schedule.take(main) {
@@ -148,13 +148,10 @@ impl Builder<'_> {
                 let mut builder = main.of_stage(&output, dependencies, first_steps[&index]);
                 let ran = builder.run_stage(index);
                 let finished = builder.stages.remove(&index);
-                let (published, held) = builder.into_kept(|reports| {
+                let own = builder.into_kept(|reports| {
                     schedule.state().reports.insert(index, reports);
                 });
-                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-                kept.0.extend(published);
-                kept.1.extend(held);
-                drop(kept);
+                kept.lock().unwrap_or_else(PoisonError::into_inner).extend(own);
                 let mut state = schedule.state();
                 match (ran, finished) {
                     (Ok(()), Some(stage)) => {
@@ -181,9 +178,7 @@ impl Builder<'_> {
             work();
         });
         let state = schedule.state.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let (published, held) = kept.into_inner().unwrap_or_else(PoisonError::into_inner);
-        self.published.extend(published);
-        self.held.extend(held);
+        self.kept.extend(kept.into_inner().unwrap_or_else(PoisonError::into_inner));
         let mut reports = state.reports;
         self.reports.extend(needed.iter().flat_map(|index| reports.remove(index).unwrap_or_default()));
         self.stages.extend(state.finished);

@@ -1,7 +1,8 @@
 //! RUN, and the working directory that WORKDIR makes.
 
 use shale_dockerfile::{Dialect, Mount, Origin, Run, Script, Step};
-use shale_oci::{DiffId, RunConfig};
+use shale_oci::RunConfig;
+use shale_store::FinishedLayer;
 
 use crate::build::Builder;
 use crate::commit::StepResult;
@@ -103,7 +104,7 @@ impl Builder<'_> {
     }
 
     /// Makes the working directory where it is missing, as a layer.
-    pub(crate) fn make_workdir(&mut self, stage: &StageState) -> Result<Option<DiffId>, BuildError> {
+    pub(crate) fn make_workdir(&self, stage: &StageState) -> Result<Option<FinishedLayer>, BuildError> {
         let layer = self.store.begin_layer()?;
         let mounted = self.store.mount_layer(&layer, None, stage.top())?;
         let made = self.make_directory(stage, mounted.path());
@@ -111,7 +112,7 @@ impl Builder<'_> {
         if !made? {
             return Ok(None);
         }
-        self.publish(stage, layer)
+        self.pack(layer)
     }
 
     fn make_directory(&self, stage: &StageState, root: &std::path::Path) -> Result<bool, BuildError> {

@@ -9,10 +9,9 @@ use std::io::{self, BufReader, BufWriter};
 
 use shale_oci::{ChainId, HistoryEntry, ImageConfig, ImageId};
 use shale_rootfs::{Pack, Rootfs, Unpack, Whiteouts, pack, unpack};
-use shale_store::PutImage;
+use shale_store::{NewLayer, PutImage};
 
 use crate::build::Builder;
-use crate::commit::document;
 use crate::container::disk;
 use crate::error::BuildError;
 
@@ -29,6 +28,7 @@ impl Builder<'_> {
         let bottom = below.rootfs.diff_ids.len();
         let chains = ChainId::stack(&config.rootfs.diff_ids);
         let top = bottom.checked_sub(1).map(|at| chains[at]);
+        let mut new = None;
         if chains.len() > bottom {
             let mut layer = self.store.begin_layer()?;
             let mounted = self.store.mount_layer(&layer, None, top)?;
@@ -41,8 +41,8 @@ impl Builder<'_> {
             let options = Pack { whiteouts: self.whiteouts, ..Pack::default() };
             let packed =
                 shale_rootfs::pack_with_tar_split(&root, &mut io::sink(), layer.tar_split(), &options)?;
-            let finished = layer.finish(packed.diff_id, packed.size_bytes)?;
-            self.published.push(self.store.publish_layers(top, vec![finished])?);
+            let layer = layer.finish(packed.diff_id, packed.size_bytes)?;
+            new = Some(NewLayer { parent: top, layer });
             config.rootfs.diff_ids.truncate(bottom);
             config.rootfs.diff_ids.push(packed.diff_id);
         }
@@ -61,7 +61,7 @@ impl Builder<'_> {
             ..HistoryEntry::default()
         });
         config.created = created;
-        Ok(self.store.put_image(document(&config).as_bytes(), PutImage::default())?)
+        self.store(&config, PutImage::default(), new)
     }
 
     /// Does to the tree at `place` what a layer does to those below it.

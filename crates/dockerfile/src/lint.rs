@@ -44,7 +44,7 @@ pub struct LintReport {
     pub findings: Vec<Finding>,
     /// Why the Dockerfile cannot be built; some rules could then not look at all of it.
     pub build_error: Option<String>,
-    /// Whether findings fail the build: `# check=error=true`.
+    /// Whether there are findings that fail the build: `# check=error=true`, and a rule that BuildKit has.
     pub findings_are_errors: bool,
 }
 

@@ -20,6 +20,7 @@ pub mod logs;
 pub mod names;
 mod namespace;
 pub mod pause;
+mod propagation;
 pub mod record;
 pub mod remove;
 pub mod rename;

@@ -15,7 +15,7 @@ use crate::durable::DiskError;
 use crate::layers::{Layer, LayerError};
 
 pub use metadata::ImageMetadataError;
-pub use publish::{NewImage, Publication, PublishImagesError, Published};
+pub use publish::{NewImage, Publication, PublishImagesError, Published, UnsyncedNames};
 pub use put::{PutImage, PutImageError};
 pub use read::ResolveError;
 pub(crate) use read::{ids, read_content};

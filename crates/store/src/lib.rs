@@ -34,7 +34,7 @@ pub use fsck::{Finding, Severity};
 pub use gc::{Garbage, GcError, GcItem, GcOptions, GcReport};
 pub use images::{
     Image, ImageError, ImageMetadataError, NewImage, Publication, PublishImagesError, Published, PutImage,
-    PutImageError, RemoveImageError, RemovedImage, ResolveError, StoredImage,
+    PutImageError, RemoveImageError, RemovedImage, ResolveError, StoredImage, UnsyncedNames,
 };
 pub use layers::{
     BeginLayerError, FinishLayerError, FinishedLayer, HeldLayer, HeldLayers, HoldError, LAYERS_MAX, Layer,

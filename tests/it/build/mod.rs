@@ -7,6 +7,7 @@ mod ignores;
 mod instructions;
 mod kills;
 mod mistakes;
+mod power;
 mod sequences;
 mod sources;
 

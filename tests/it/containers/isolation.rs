@@ -12,7 +12,7 @@
 //! | inheritable capabilities, groups that are not set | CVE-2022-24769, CVE-2022-36109 | `run_says_and_ends_as_docker_does` (`Cap…`, `id`) |
 //! | numbers of users that wrap to 0, endless group files | CVE-2024-40635, CVE-2026-47262 | tests of `crates/runtime/src/spec/user.rs` and `crates/runtime/tests/it/hostile.rs` |
 //! | a data root that everybody may enter | CVE-2021-41091 | tests of `crates/store` |
-//! | cache and bind mounts of a build that are replaced by links | CVE-2024-23651 to 23653, CVE-2024-9675, CVE-2024-11218 | `mounts_of_a_build_lead_nowhere` |
+//! | cache and bind mounts of a build that are replaced by links | CVE-2024-23651 to 23653, CVE-2024-9675, CVE-2024-11218 | `mounts_of_a_build_lead_nowhere`, `a_cache_that_was_replaced…` |
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -399,5 +399,33 @@ fn mounts_of_a_build_lead_nowhere() {
         let built = run(&mut shale.command(&["build", "--no-cache", "--network", "none", context]));
         assert!(!built.stdout.contains(SECRET) && !built.stderr.contains(SECRET), "{}", built.describe());
         canary.check();
+    }
+}
+
+/// CVE-2024-23651 between two builds: the cache's directory itself became a link.
+#[test]
+fn a_cache_that_was_replaced_by_a_link_is_made_anew() {
+    let scratch = Scratch::new("c-cache");
+    let shale = shale_with_image(&scratch);
+    let canary = Canary::new(&scratch);
+    let context = scratch.folder("context");
+    let dockerfile =
+        "FROM busybox\nRUN --mount=type=cache,target=/c ls -A /c; cat /c/secret; touch /c/planted\n";
+    fs::write(context.join("Dockerfile"), dockerfile).expect("ours");
+    let words = ["build", "--no-cache", "--network", "none", context.to_str().expect("text")];
+    shale.shale(&words);
+    let caches = shale.data_root().join("shale/build-cache");
+    let of_caches =
+        || fs::read_dir(&caches).expect("there is a cache").map(|entry| entry.expect("readable").path());
+    let cache = of_caches().find(|path| path.is_dir()).expect("it is a directory");
+    for replacement in ["ln -s", "cp"] {
+        let source = if replacement == "cp" { canary.folder.join("secret") } else { canary.folder.clone() };
+        let (path, source) = (cache.display(), source.display());
+        shell(&caches, &format!("rm -r {path}; {replacement} {source} {path}"));
+        let built = run(&mut shale.command(&words));
+        assert!(built.is_success(), "{}", built.describe());
+        assert!(!built.stdout.contains(SECRET) && !built.stdout.contains("link"), "{}", built.describe());
+        canary.check();
+        assert!(cache.join("planted").exists() && !cache.is_symlink());
     }
 }

@@ -62,4 +62,9 @@ impl Rule {
     pub fn is_experimental(self) -> bool {
         self == Rule::InvalidDefinitionDescription
     }
+
+    /// Whether BuildKit has the rule, too.
+    pub fn is_buildkits(self) -> bool {
+        self < Rule::LayerDeletesEarlier
+    }
 }

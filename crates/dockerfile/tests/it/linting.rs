@@ -26,7 +26,7 @@ fn describe(source: &str) -> String {
         ..LintContext::default()
     };
     let report = lint(&dockerfile, &context);
-    let buildkit = report.findings.iter().filter(|finding| finding.rule < Rule::LayerDeletesEarlier);
+    let buildkit = report.findings.iter().filter(|finding| finding.rule.is_buildkits());
     let mut lines: Vec<String> = buildkit
         .map(|finding| {
             let (first, last) = (finding.span.start.line, finding.span.end.line);
@@ -81,6 +81,23 @@ fn finds_layers_that_undo_earlier_ones() {
     assert_eq!(fetched, [(Rule::LayerDeletesEarlier, 3, Some(2))]);
     assert_eq!(own(&format!("{base}RUN curl -o /x.tgz https://e/x && rm -f /x.tgz\nRUN rm -f /x.tgz\n")), []);
     assert_eq!(own(&format!("{base}COPY a /srv/a\nRUN rm -rf /var/lib && chmod 755 /bin/x\n")), []);
+}
+
+/// Found in a Dockerfile of BuildKit's own, which checks itself with that line.
+#[test]
+fn only_rules_of_buildkit_end_a_build_that_asks_for_errors() {
+    let fails = |source: &str| {
+        let dockerfile =
+            Dockerfile::parse(source.as_bytes(), "Dockerfile", Dialect::BuildKit).expect("valid");
+        let report = lint(&dockerfile, &LintContext::default());
+        assert_eq!(report.findings.len(), 1, "{source}");
+        report.findings_are_errors
+    };
+    let cache = "FROM a AS b\nRUN apt-get update\n";
+    assert!(!fails(cache));
+    assert!(!fails(&format!("# check=error=true\n{cache}")));
+    assert!(fails("# check=error=true\nFROM a AS B\n"));
+    assert!(!fails("FROM a AS B\n"));
 }
 
 #[test]

@@ -13,6 +13,7 @@ use shale_store::{ContainerLock, DiskError, Durability, RecordError};
 use super::Record;
 use super::find::FindContainerError;
 use super::namespace::{self, Syncs};
+use super::propagation::{self, PropagationError};
 use super::settings::Settings;
 use super::settle::SettleError;
 use super::spec::{self, SettingsError};
@@ -39,6 +40,9 @@ pub enum StartContainerError {
     /// The settings cannot be carried out.
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    /// A bind mount asks for what the host's mounts do not allow.
+    #[error(transparent)]
+    Propagation(#[from] PropagationError),
     /// The files could not be mounted.
     #[error("could not mount the container's files")]
     Mount(#[source] io::Error),
@@ -139,6 +143,10 @@ impl Engine {
         let settings = record.host_config.read().map_err(SettingsError::from)?;
         let runtime = self.runtime(&settings)?;
         let config = record.config();
+        for point in record.mount_points().filter(|point| point["Type"] == "bind") {
+            let text = |key: &str| point[key].as_str().unwrap_or_default();
+            propagation::check(Path::new(text("Source")), text("Propagation"))?;
+        }
         let directory = self.supervisor_directory(&record.id);
         let pid_of = |name: &str| {
             let other = self.find_container(name).ok()?;
@@ -203,7 +211,9 @@ impl Engine {
         error: &StartContainerError,
     ) -> Result<(), StartContainerError> {
         record.set_state("Error", error.to_string());
-        record.set_state("ExitCode", error.exit_code());
+        // What docker's client exits with is not what dockerd writes down.
+        let code = if error.exit_code() == 125 { 128 } else { error.exit_code() };
+        record.set_state("ExitCode", code);
         record.set_state("Running", false);
         if let Some(paths) = self.mount_paths(&record.id)? {
             namespace::unmount(&paths);

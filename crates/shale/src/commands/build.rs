@@ -197,7 +197,7 @@ fn check(dockerfile: &Dockerfile, context: &BuildContext, options: &BuildOptions
         eprintln!("Error: {error}");
         return Err(Failure::Reported { exit_code: 1 });
     }
-    if report.findings_are_errors && count > 0 {
+    if report.findings_are_errors {
         return Err(Failure::Reported { exit_code: 1 });
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! Layers, configs and names that become visible in one commit.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
 
 use shale_oci::{ChainId, DiffId, Digest, ImageId};
@@ -26,6 +26,27 @@ pub struct Publication<'a> {
     pub seen: Vec<(DiffId, V2Metadata)>,
     /// The images, of which all layers are in the store or among the new ones.
     pub images: Vec<NewImage<'a>>,
+}
+
+/// When the names of a [`Publication`] are synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Names {
+    Now,
+    Later,
+}
+
+/// Names that a power cut may still take away.
+#[derive(Debug, Default)]
+#[must_use = "a power cut may take these names away until they are synced"]
+pub struct UnsyncedNames {
+    directories: BTreeSet<PathBuf>,
+}
+
+impl UnsyncedNames {
+    /// Takes others in, to be synced together.
+    pub fn extend(&mut self, others: UnsyncedNames) {
+        self.directories.extend(others.directories);
+    }
 }
 
 /// An image of a [`Publication`].
@@ -112,6 +133,28 @@ impl Store {
     /// # Errors
     /// [`PublishImagesError`]. New layers that were not published are removed.
     pub fn publish(&self, publication: Publication<'_>) -> Result<Published, PublishImagesError> {
+        Ok(self.publish_names(publication, Names::Now)?.0)
+    }
+
+    /// As [`Store::publish`], but the names are on the disk only after [`Store::sync_names`].
+    ///
+    /// What they name is there before they appear. A power cut takes the last ones first, because file systems keep the
+    /// order of renames: none is left without what it stands on.
+    ///
+    /// # Errors
+    /// As [`Store::publish`].
+    pub fn publish_unsynced(
+        &self,
+        publication: Publication<'_>,
+    ) -> Result<(Published, UnsyncedNames), PublishImagesError> {
+        self.publish_names(publication, Names::Later)
+    }
+
+    fn publish_names(
+        &self,
+        publication: Publication<'_>,
+        names: Names,
+    ) -> Result<(Published, UnsyncedNames), PublishImagesError> {
         self.check_writable()?;
         let Publication { mut layers, seen, images } = publication;
         let images = images.iter().map(read_image).collect::<Result<Vec<_>, _>>()?;
@@ -124,7 +167,7 @@ impl Store {
             }
             self.check_complete(&images, &layers)?;
             let mut removals = Vec::new();
-            let published = self.make_visible(stage, &mut layers, &images, &mut removals);
+            let published = self.make_visible(stage, &mut layers, &images, names, &mut removals);
             drop(commit);
             // Layers that lost to somebody else's, and what was left of broken ones; both without the lock.
             drop(layers);
@@ -133,6 +176,19 @@ impl Store {
             }
             return published;
         }
+    }
+
+    /// Makes names durable that [`Store::publish_unsynced`] left to be synced.
+    ///
+    /// # Errors
+    /// [`DiskError`]; the names are there, and may go with the power.
+    pub fn sync_names(&self, names: UnsyncedNames) -> Result<(), DiskError> {
+        let directories: Vec<PathBuf> = names.directories.into_iter().collect();
+        if directories.len() > FILES_SYNCED_SINGLY_MAX {
+            return durable::sync_filesystems(&[&SyncPoint::open(&self.layout.staging())?]);
+        }
+        // An image may have been removed meanwhile, with the directory of its metadata.
+        directories.iter().try_for_each(|directory| durable::sync_file_if_there(directory))
     }
 
     /// Writes all files and waits until they are on the disk.
@@ -241,8 +297,9 @@ impl Store {
         mut stage: Stage,
         new: &mut [NewLayer],
         images: &[ReadImage<'_, '_>],
+        names: Names,
         removals: &mut Vec<layers::Removal>,
-    ) -> Result<Published, PublishImagesError> {
+    ) -> Result<(Published, UnsyncedNames), PublishImagesError> {
         let layout = &self.layout;
         let before = self.names_before(images)?;
         if before != stage.before {
@@ -263,8 +320,12 @@ impl Store {
         }
         stage.batch.rename(&mut directories)?;
         stage.names.rename(&mut directories)?;
-        durable::sync_dirs(&directories)?;
-        Ok(Published { layers, before })
+        let mut unsynced = UnsyncedNames::default();
+        match names {
+            Names::Now => durable::sync_dirs(&directories)?,
+            Names::Later => unsynced.directories.extend(directories),
+        }
+        Ok((Published { layers, before }, unsynced))
     }
 }
 
