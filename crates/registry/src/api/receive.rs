@@ -13,7 +13,7 @@ use crate::metadata::MetadataError;
 use crate::registry::{CommitError, Registry};
 
 /// What all uploads together collect before they hash and write it. The longer a batch, the fewer orders to the disk.
-const COLLECTED_BYTES: usize = 32 << 20;
+const COLLECTED_BYTES: usize = 16 << 20;
 /// The batch of one upload among many, and of one that is nearly alone.
 const BATCH_BYTES_MIN: usize = 128 << 10;
 const BATCH_BYTES_MAX: usize = 4 << 20;

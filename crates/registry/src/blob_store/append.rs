@@ -21,8 +21,11 @@ use super::BlobError;
 const ALIGNMENT: usize = 4096;
 /// Shorter batches go through the page cache.
 const DIRECT_BYTES_MIN: usize = 128 << 10;
-/// The memory that an upload begins with.
+/// The memory that an upload begins with, and from which on it is taken to be a long one.
 const BATCH_BYTES_FIRST: usize = 16 << 10;
+const BATCH_BYTES_LONG: usize = 256 << 10;
+/// What the processor and the disk are told as one piece, where memory comes in such pieces.
+const HUGE_PAGE_BYTES: usize = 2 << 20;
 
 /// What is known of an upload between two requests.
 #[derive(Clone, Debug)]
@@ -232,6 +235,9 @@ impl Batch {
     fn with_capacity(capacity: usize) -> Batch {
         let memory = vec![0; capacity + ALIGNMENT];
         let start = memory.as_ptr().addr().wrapping_neg() % ALIGNMENT;
+        if capacity >= HUGE_PAGE_BYTES {
+            prefer_huge_pages(&memory[start..]);
+        }
         Batch { memory, start, length: 0 }
     }
 
@@ -253,7 +259,8 @@ impl Batch {
         let length = (self.length + bytes.len()).min(room.max(self.length));
         // Room that became much too large, because other uploads came, is given back.
         if length > self.capacity() || (self.length == 0 && self.capacity() > 2 * room.next_power_of_two()) {
-            let grown = Batch::with_capacity(length.next_power_of_two().max(BATCH_BYTES_FIRST));
+            let wanted = if length > BATCH_BYTES_LONG { room } else { length };
+            let grown = Batch::with_capacity(wanted.next_power_of_two().max(BATCH_BYTES_FIRST));
             let before = std::mem::replace(self, grown);
             self.length = before.length;
             self.memory[self.start..self.start + self.length].copy_from_slice(before.bytes());
@@ -264,6 +271,19 @@ impl Batch {
         self.length = length;
         taken
     }
+}
+
+/// Asks for memory in large pieces, of which the disk needs fewer orders. That nobody listens is no harm.
+fn prefer_huge_pages(memory: &[u8]) {
+    // SAFETY: the advice changes neither the bytes nor who may touch them, and `memory` is ours while this runs.
+    #[allow(unsafe_code)]
+    let _ = unsafe {
+        rustix::mm::madvise(
+            memory.as_ptr().cast_mut().cast(),
+            memory.len(),
+            rustix::mm::Advice::LinuxHugepage,
+        )
+    };
 }
 
 async fn joined<T>(running: JoinHandle<T>) -> T {

@@ -46,6 +46,12 @@ pub enum OpenError {
         /// What SQLite said.
         source: rusqlite::Error,
     },
+    /// The file can be read and not be written.
+    #[error("the metadata {path} cannot be written: look at its owner, its rights and its file system")]
+    ReadOnly {
+        /// The file.
+        path: PathBuf,
+    },
     /// The tables are not ours, or could not be made.
     #[error(transparent)]
     Migrate(#[from] MigrateError),
@@ -62,6 +68,10 @@ impl SqliteMetadata {
     pub fn open(path: &Path) -> Result<SqliteMetadata, OpenError> {
         let opened = |source| OpenError::Open { path: path.to_owned(), source };
         let mut connection = connect(path, OpenFlags::default()).map_err(opened)?;
+        // SQLite opens what it may not write for reading, without a word; every push would be refused.
+        if connection.is_readonly(rusqlite::MAIN_DB).map_err(opened)? {
+            return Err(OpenError::ReadOnly { path: path.to_owned() });
+        }
         connection.pragma_update(None, "journal_mode", "WAL").map_err(opened)?;
         connection.pragma_update(None, "synchronous", "FULL").map_err(opened)?;
         connection.pragma_update(None, "wal_autocheckpoint", 4000).map_err(opened)?;
