@@ -6,7 +6,6 @@ use std::error::Error;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use hyper::body::Incoming;
 use jiff::Zoned;
 use serde_json::json;
 use shale_build::{BuildOptions, Built, Cancel, Context, Failed, Images, Output, UnpackedContext};
@@ -20,6 +19,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
 use crate::answer::Answer;
+use crate::body::RequestBody;
 use crate::daemon::Daemon;
 use crate::events::Action;
 use crate::failure::{Failure, access_denied};
@@ -29,7 +29,7 @@ use crate::request::Call;
 use crate::transfer::Received;
 
 /// Builds an image; the stream of messages is the classic builder's.
-pub(crate) async fn answer(daemon: &Daemon, call: &Call, body: Incoming) -> Result<Answer, Failure> {
+pub(crate) async fn answer(daemon: &Daemon, call: &Call, body: RequestBody) -> Result<Answer, Failure> {
     let mut wanted = options::read(&call.query, daemon.supervisor.clone(), daemon.experiments)?;
     let cache_from = std::mem::take(&mut wanted.cache_from);
     if !cache_from.is_empty() {

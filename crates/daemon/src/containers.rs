@@ -14,10 +14,10 @@ pub(crate) mod start;
 pub(crate) mod stats;
 pub(crate) mod wait;
 
-use hyper::body::Incoming;
 use shale_engine::containers::Record;
 
 use crate::answer::Answer;
+use crate::body::RequestBody;
 use crate::daemon::Daemon;
 use crate::failure::Failure;
 use crate::request::Call;
@@ -27,7 +27,7 @@ use crate::route::OfContainer as Of;
 pub(crate) async fn answer(
     daemon: &Daemon,
     call: &Call,
-    body: Incoming,
+    body: RequestBody,
     of: Of,
     name: String,
 ) -> Result<Answer, Failure> {

@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::spawn_blocking;
 
 use crate::answer::{Answer, whole};
+use crate::body::RequestBody;
 use crate::containers::exec::Execs;
 use crate::containers::lives::Lives;
 use crate::events::Events;
@@ -80,6 +81,7 @@ impl Daemon {
     /// Answers a request. Whatever happens, the answer says who we are.
     pub(crate) async fn answer(&self, request: Request<Incoming>) -> Answer {
         let (head, body) = request.into_parts();
+        let body = RequestBody::new(body);
         let started = std::time::Instant::now();
         let (method, uri) = (head.method.clone(), head.uri.clone());
         let outcome = match Call::parse(head) {
@@ -121,7 +123,7 @@ impl Daemon {
         outcome.unwrap_or_else(|failure| failure.answer())
     }
 
-    async fn dispatch(&self, call: &Call, body: Incoming) -> Result<Answer, Failure> {
+    async fn dispatch(&self, call: &Call, body: RequestBody) -> Result<Answer, Failure> {
         let route =
             Route::find(&call.method, &call.path).ok_or_else(|| Failure::missing("page not found"))?;
         match route {

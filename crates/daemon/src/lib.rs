@@ -5,6 +5,7 @@
 //! Not here: what a pull or a removal means; that is the engine's.
 
 mod answer;
+mod body;
 mod build;
 mod check;
 mod containers;

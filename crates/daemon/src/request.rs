@@ -6,10 +6,10 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 use shale_engine_api::ApiVersion;
 
+use crate::body::RequestBody;
 use crate::failure::Failure;
 
 /// Most bytes of a body that is read whole; archives are streams and not counted here.
@@ -44,7 +44,10 @@ impl Call {
     }
 
     /// Reads a JSON body; an empty one is the default.
-    pub(crate) async fn document<T: DeserializeOwned + Default>(&self, body: Incoming) -> Result<T, Failure> {
+    pub(crate) async fn document<T: DeserializeOwned + Default>(
+        &self,
+        body: RequestBody,
+    ) -> Result<T, Failure> {
         let has_body = self.headers.contains_key(TRANSFER_ENCODING)
             || self.header(CONTENT_LENGTH.as_str()).is_some_and(|length| length != "0");
         if has_body {
@@ -65,7 +68,7 @@ impl Call {
 }
 
 /// Reads a body of bounded length.
-async fn read_whole(mut body: Incoming) -> Result<Bytes, Failure> {
+async fn read_whole(mut body: RequestBody) -> Result<Bytes, Failure> {
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame =

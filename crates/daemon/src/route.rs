@@ -272,6 +272,86 @@ mod tests {
         assert!(paths.len() > 50, "{} paths", paths.len());
     }
 
+    /// The other way round: whatever of Docker's API is served stands in the document. The list is that of Docker's own
+    /// document of 1.51, swarm and `GET …/attach/ws` among it.
+    #[test]
+    fn every_route_that_is_served_is_in_the_document() {
+        let document: serde_json::Value = serde_json::from_str(crate::daemon::OPEN_API).unwrap();
+        let endpoints = "/_ping /auth /build /build/prune /commit /containers/create /containers/json
+            /containers/prune /containers/{id} /containers/{id}/archive /containers/{id}/attach
+            /containers/{id}/attach/ws /containers/{id}/changes /containers/{id}/exec /containers/{id}/export
+            /containers/{id}/json /containers/{id}/kill /containers/{id}/logs /containers/{id}/pause
+            /containers/{id}/rename /containers/{id}/resize /containers/{id}/restart /containers/{id}/start
+            /containers/{id}/stats /containers/{id}/stop /containers/{id}/top /containers/{id}/unpause
+            /containers/{id}/update /containers/{id}/wait /configs /configs/create /distribution/{name}/json
+            /events /exec/{id}/json /exec/{id}/resize /exec/{id}/start /images/create /images/get /images/json
+            /images/load /images/prune /images/search /images/{name} /images/{name}/get /images/{name}/history
+            /images/{name}/json /images/{name}/push /images/{name}/tag /info /networks /networks/create
+            /networks/prune /networks/{name} /networks/{name}/connect /networks/{name}/disconnect /nodes
+            /plugins /plugins/{name}/json /secrets /services /session /swarm /swarm/init /system/df /tasks
+            /version /volumes /volumes/create /volumes/prune /volumes/{name} /metrics /openapi.json";
+        for path in endpoints.split_whitespace() {
+            for method in ["get", "post", "put", "delete"] {
+                let found = Route::find(
+                    &method.to_uppercase().parse().unwrap(),
+                    &path.replace("{name}", "x").replace("{id}", "x"),
+                );
+                // `DELETE /images/json` is about an image of that name.
+                let is_name = !path.ends_with('}')
+                    && matches!(
+                        found,
+                        Some(
+                            Route::Container(OfContainer::Remove, _)
+                                | Route::ImageRemove(_)
+                                | Route::Network(_)
+                                | Route::Plugin(_)
+                                | Route::Volume(_)
+                                | Route::VolumeRemove(_)
+                        )
+                    );
+                if !matches!(found, None | Some(Route::NotServed(_) | Route::Swarm)) && !is_name {
+                    assert!(document["paths"][path][method].is_object(), "{method} {path}: {found:?}");
+                }
+            }
+        }
+    }
+
+    /// As text, because a query's parameters are read where they are used.
+    #[test]
+    fn parameters_that_are_read_are_in_the_document() {
+        let document = crate::daemon::OPEN_API;
+        for source in [
+            include_str!("build/options.rs"),
+            include_str!("containers/attach.rs"),
+            include_str!("containers/create.rs"),
+            include_str!("containers/files.rs"),
+            include_str!("containers/inspect.rs"),
+            include_str!("containers/lifecycle.rs"),
+            include_str!("containers/list.rs"),
+            include_str!("containers/logs.rs"),
+            include_str!("containers/remove.rs"),
+            include_str!("containers/stats.rs"),
+            include_str!("containers/wait.rs"),
+            include_str!("events.rs"),
+            include_str!("images/archive.rs"),
+            include_str!("images/inspect.rs"),
+            include_str!("images/list.rs"),
+            include_str!("images/pull.rs"),
+            include_str!("images/push.rs"),
+            include_str!("images/remove.rs"),
+            include_str!("images/search.rs"),
+            include_str!("images/tag.rs"),
+            include_str!("system.rs"),
+            include_str!("volumes.rs"),
+        ] {
+            for read in source.split("query.").skip(1) {
+                let name = read.split_once("(\"").filter(|(method, _)| !method.contains(['(', ';', ' ']));
+                let Some((name, _)) = name.and_then(|(_, rest)| rest.split_once('"')) else { continue };
+                assert!(document.contains(&format!("\"name\": \"{name}\"")), "{name}");
+            }
+        }
+    }
+
     #[test]
     fn what_is_not_there_is_not_found() {
         for path in ["/", "/nosuch", "/images", "/images/", "/images//json", "/_ping/x", "x", "", "/info/x"] {

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use http::StatusCode;
-use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
 use shale_engine::containers::Status;
 use shale_engine::volumes::Volume;
@@ -12,6 +11,7 @@ use shale_registry_client::credentials::registry_key;
 use shale_registry_client::{ClientOptions, InsecureRegistry, LoginError, Origin, Secret};
 
 use crate::answer::{Answer, document};
+use crate::body::RequestBody;
 use crate::containers::list;
 use crate::daemon::Daemon;
 use crate::failure::Failure;
@@ -232,7 +232,7 @@ pub(crate) async fn disk_usage(daemon: &Daemon, call: &Call) -> Result<Answer, F
 }
 
 /// Answers `POST /auth`: tries a name and a password, and stores nothing.
-pub(crate) async fn auth(daemon: &Daemon, call: &Call, body: Incoming) -> Result<Answer, Failure> {
+pub(crate) async fn auth(daemon: &Daemon, call: &Call, body: RequestBody) -> Result<Answer, Failure> {
     let config: AuthConfig = call.document(body).await?;
     let address = config.serveraddress.as_str();
     let rest =

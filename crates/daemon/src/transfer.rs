@@ -4,16 +4,14 @@ use std::io::{self, Read, Write};
 
 use bytes::{Buf, Bytes};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tokio::sync::mpsc;
+
+use crate::body::RequestBody;
 
 /// Size of the pieces in which an archive goes out.
 pub(crate) const PIECE_BYTES: usize = 128 << 10;
 /// Pieces that wait for a client, or for the disk.
 pub(crate) const PIECES_MAX: usize = 4;
-
-/// How much of a body is still read after it was refused.
-const UNWANTED_BYTES_MAX: usize = 1 << 30;
 
 /// Hands what is written to an answer, piece by piece.
 pub(crate) struct Pieces(pub(crate) mpsc::Sender<io::Result<Bytes>>);
@@ -37,22 +35,18 @@ pub(crate) struct Received {
 }
 
 impl Received {
-    pub(crate) fn of(mut body: Incoming) -> Received {
+    pub(crate) fn of(mut body: RequestBody) -> Received {
         let (sender, pieces) = mpsc::channel(PIECES_MAX);
         tokio::spawn(async move {
-            let mut unwanted_bytes = 0;
             while let Some(frame) = body.frame().await {
                 let piece = match frame {
                     Ok(frame) => frame.into_data().map_err(drop).ok().map(Ok),
                     Err(error) => Some(Err(io::Error::other(error))),
                 };
                 let Some(piece) = piece else { continue };
-                let (is_end, length) = (piece.is_err(), piece.as_ref().map_or(0, Bytes::len));
-                // Nobody reads any more. The client still writes, and would not see the answer if that failed.
-                if sender.send(piece).await.is_err() {
-                    unwanted_bytes += length;
-                }
-                if is_end || unwanted_bytes > UNWANTED_BYTES_MAX {
+                let is_end = piece.is_err();
+                // Nobody reads any more, or there is no more.
+                if sender.send(piece).await.is_err() || is_end {
                     return;
                 }
             }

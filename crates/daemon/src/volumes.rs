@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use http::StatusCode;
-use hyper::body::Incoming;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -12,6 +11,7 @@ use shale_engine::volumes::{NewVolume, Volume};
 use shale_engine_api::ApiVersion;
 
 use crate::answer::{Answer, document, empty, with_status};
+use crate::body::RequestBody;
 use crate::daemon::Daemon;
 use crate::events::Kind;
 use crate::failure::Failure;
@@ -83,7 +83,7 @@ fn has_label(volume: &Volume, text: &str) -> bool {
 }
 
 /// Makes a volume; one that is there already is returned as it is.
-pub(crate) async fn create(daemon: &Daemon, call: &Call, body: Incoming) -> Result<Answer, Failure> {
+pub(crate) async fn create(daemon: &Daemon, call: &Call, body: RequestBody) -> Result<Answer, Failure> {
     let wanted: Wanted = call.document(body).await?;
     let new = NewVolume {
         name: wanted.name.filter(|name| !name.is_empty()),

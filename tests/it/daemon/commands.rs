@@ -85,8 +85,8 @@ impl Place {
 }
 
 /// IDs, ages, times and widths of columns are put aside.
-fn normal(text: &str, place: &Place) -> String {
-    let text = text.replace(&place.directory.display().to_string(), "DIRECTORY");
+pub(super) fn normal(text: &str, directory: &Path) -> String {
+    let text = text.replace(&directory.display().to_string(), "DIRECTORY");
     // The client of 20.10 says this or not, by chance, after its container did not start.
     let by_chance = "error waiting for container: context canceled";
     let text: String = text.split_inclusive('\n').filter(|line| !line.contains(by_chance)).collect();
@@ -146,6 +146,17 @@ fn without_ages(text: &str) -> String {
 
 /// The docker commands of this machine, each distribution's and version's own: the first, or all if that is asked for.
 fn clients() -> Vec<PathBuf> {
+    let mut clients = all_clients();
+    if std::env::var("SHALE_TEST_CLIENTS").is_ok_and(|clients| clients == "all") {
+        return clients;
+    }
+    clients.truncate(1);
+    assert!(!clients.is_empty(), "there is no docker command: install the package docker.io");
+    clients
+}
+
+/// Every docker command in `PATH`.
+pub(super) fn all_clients() -> Vec<PathBuf> {
     let path = std::env::var("PATH").unwrap_or_default();
     let mut clients: Vec<PathBuf> = path
         .split(':')
@@ -153,11 +164,6 @@ fn clients() -> Vec<PathBuf> {
         .filter(|program| program.is_file())
         .collect();
     clients.dedup();
-    if std::env::var("SHALE_TEST_CLIENTS").is_ok_and(|clients| clients == "all") {
-        return clients;
-    }
-    clients.truncate(1);
-    assert!(!clients.is_empty(), "there is no docker command: install the package docker.io");
     clients
 }
 
@@ -182,7 +188,10 @@ fn a_script_of_docker_commands_prints_what_it_prints_with_dockerd() {
                 match line.differs {
                     Some(_) => format!("exit code {code}"),
                     None => {
-                        let (out, err) = (normal(&finished.stdout, place), normal(&finished.stderr, place));
+                        let (out, err) = (
+                            normal(&finished.stdout, &place.directory),
+                            normal(&finished.stderr, &place.directory),
+                        );
                         format!("exit code {code}\n{out}---\n{err}")
                     }
                 }
@@ -200,8 +209,7 @@ fn a_script_of_docker_commands_prints_what_it_prints_with_dockerd() {
 #[test]
 fn what_is_put_aside_is_no_more_than_that() {
     let scratch = Scratch::new("normal");
-    let place = Place { directory: scratch.path().to_owned(), socket: PathBuf::new() };
-    let check = |text: &str, expected: &str| assert_eq!(normal(text, &place), expected);
+    let check = |text: &str, expected: &str| assert_eq!(normal(text, scratch.path()), expected);
     check("0123456789ab   x   Up 2 seconds (Paused)", "ID x Up AGE (Paused)");
     check("Exited (3) Less than a second ago\n", "Exited (3) AGE\n");
     check("2026-11-22T04:30:34.123456789Z y", "TIME y");

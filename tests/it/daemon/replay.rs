@@ -5,6 +5,7 @@
 //! those that the daemon gave for the same things. Archives were not recorded; others of the same kind take their place.
 
 pub(super) mod archive;
+mod console;
 mod shape;
 pub(super) mod wire;
 

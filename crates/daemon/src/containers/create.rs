@@ -1,19 +1,19 @@
 //! `POST /containers/create`.
 
 use http::StatusCode;
-use hyper::body::Incoming;
 use serde_json::{Value, json};
 use shale_engine::containers::HostConfig;
 use shale_engine::containers::create::Create;
 use shale_oci::{ImageConfig, Platform, RunConfig};
 
 use crate::answer::{Answer, with_status};
+use crate::body::RequestBody;
 use crate::daemon::Daemon;
 use crate::failure::Failure;
 use crate::request::Call;
 
 /// Makes a container.
-pub(crate) async fn answer(daemon: &Daemon, call: &Call, body: Incoming) -> Result<Answer, Failure> {
+pub(crate) async fn answer(daemon: &Daemon, call: &Call, body: RequestBody) -> Result<Answer, Failure> {
     let document: Value = call.document(body).await?;
     let platform = call.query.text("platform").map(str::parse::<Platform>).transpose()?;
     let (create, mut warnings) = read(document)?;

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
-use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::json;
 use shale_engine::containers::exec::Exec;
@@ -16,6 +15,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::lifecycle::window_size;
 use crate::answer::{Answer, document, empty, with_status};
+use crate::body::RequestBody;
 use crate::daemon::Daemon;
 use crate::failure::Failure;
 use crate::request::Call;
@@ -125,7 +125,7 @@ impl Execs {
 pub(crate) async fn create(
     daemon: &Daemon,
     call: &Call,
-    body: Incoming,
+    body: RequestBody,
     name: String,
 ) -> Result<Answer, Failure> {
     let mut wanted: Wanted = call.document(body).await?;
@@ -163,7 +163,7 @@ fn action(verb: &str, wanted: &Wanted) -> String {
 pub(crate) async fn answer(
     daemon: &Daemon,
     call: &Call,
-    body: Incoming,
+    body: RequestBody,
     of: OfExec,
     id: &str,
 ) -> Result<Answer, Failure> {
@@ -174,7 +174,7 @@ pub(crate) async fn answer(
     }
 }
 
-async fn start(daemon: &Daemon, call: &Call, body: Incoming, id: &str) -> Result<Answer, Failure> {
+async fn start(daemon: &Daemon, call: &Call, body: RequestBody, id: &str) -> Result<Answer, Failure> {
     let how: Start = call.document(body).await?;
     let known = daemon.execs.get(id)?;
     let record = daemon.container(&known.container).await.map_err(|_| {

@@ -8,7 +8,6 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::HeaderName;
 use http::{HeaderValue, StatusCode};
-use hyper::body::Incoming;
 use jiff::Zoned;
 use serde_json::{Value, json};
 use shale_engine::containers::changes::ChangeKind;
@@ -19,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
 use crate::answer::{Answer, Body, document, empty, stream, with_status};
+use crate::body::RequestBody;
 use crate::daemon::Daemon;
 use crate::events::Action;
 use crate::failure::Failure;
@@ -134,7 +134,7 @@ pub(crate) async fn get(daemon: &Daemon, call: &Call, name: String) -> Result<An
 pub(crate) async fn put(
     daemon: &Daemon,
     call: &Call,
-    body: Incoming,
+    body: RequestBody,
     name: String,
 ) -> Result<Answer, Failure> {
     let path = path(call)?;
@@ -157,7 +157,7 @@ pub(crate) async fn put(
 }
 
 /// Makes an image of what a container wrote.
-pub(crate) async fn commit(daemon: &Daemon, call: &Call, body: Incoming) -> Result<Answer, Failure> {
+pub(crate) async fn commit(daemon: &Daemon, call: &Call, body: RequestBody) -> Result<Answer, Failure> {
     // Clients send no type with an empty body.
     let config: Option<RunConfig> = call.document(body).await?;
     let query = &call.query;

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use hyper::body::Incoming;
 use serde_json::{Value, json};
 use shale_engine::containers::{Record, Status};
 use shale_engine_api::ApiVersion;
@@ -11,6 +10,7 @@ use shale_runtime::{Signal, WindowSize};
 
 use super::lives::Turn;
 use crate::answer::{Answer, document, empty};
+use crate::body::RequestBody;
 use crate::daemon::Daemon;
 use crate::failure::Failure;
 use crate::request::Call;
@@ -204,7 +204,7 @@ pub(crate) fn window_size(call: &Call) -> Result<WindowSize, Failure> {
 pub(crate) async fn update(
     daemon: &Daemon,
     call: &Call,
-    body: Incoming,
+    body: RequestBody,
     name: String,
 ) -> Result<Answer, Failure> {
     let wanted: Value = call.document(body).await?;

@@ -93,12 +93,18 @@ pub(crate) fn shape_network(settings: &mut Value, version: ApiVersion) {
 
 /// Docker's words for a state and since when.
 ///
-/// Source: moby `container/state.go` `String` at v20.10.24.
+/// Source: moby `container/state.go` and `container/health.go` `String` at v20.10.24.
 fn status(record: &Record, now: Timestamp) -> String {
     let since = |moment: Option<Timestamp>| human_duration(now, moment.unwrap_or(record.created()));
     let code = record.exit_code();
     match record.status() {
-        Status::Running => format!("Up {}", since(record.started())),
+        Status::Running => {
+            let health = record.health().map(|health| match health {
+                "starting" => " (health: starting)".to_owned(),
+                health => format!(" ({health})"),
+            });
+            format!("Up {}{}", since(record.started()), health.unwrap_or_default())
+        }
         Status::Paused => format!("Up {} (Paused)", since(record.started())),
         Status::Restarting => format!("Restarting ({code}) {} ago", since(record.finished())),
         Status::Removing => "Removal In Progress".to_owned(),

@@ -1,6 +1,7 @@
 //! Turns in the lives of containers, for those who wait for them: attached clients, `wait`, and the tellers of events.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +21,9 @@ const BEHIND_MAX: usize = 16;
 const RAN_WELL_SECONDS: i64 = 10;
 /// Before the first start by a restart policy; it doubles from one to the next.
 const RESTART_PAUSE: Duration = Duration::from_millis(100);
+
+/// Checks are seconds apart.
+const BETWEEN_LOOKS_AT_HEALTH: Duration = Duration::from_millis(250);
 
 /// Something that happened to a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,7 +190,11 @@ impl Daemon {
     pub(crate) fn spawn_watch(&self, record: Record, notice: EndNotice) {
         let daemon = self.clone_for_long();
         tokio::spawn(async move {
-            let code = match daemon.end_of(notice).await {
+            let end = tokio::select! {
+                end = daemon.end_of(notice) => end,
+                never = daemon.tell_of_health(&record) => match never {},
+            };
+            let code = match end {
                 Ok(code) => code,
                 Err(failure) => {
                     tracing::warn!(
@@ -199,6 +207,29 @@ impl Daemon {
             };
             daemon.after_end(record, code).await;
         });
+    }
+
+    /// Tells of each change of a running container's health, for as long as the caller waits.
+    ///
+    /// The supervisor makes the checks and knows of no daemon, so what it wrote down is looked at. A change that is over
+    /// before the next look is not told.
+    async fn tell_of_health(&self, record: &Record) -> Infallible {
+        if !record.has_health_check() {
+            return std::future::pending().await;
+        }
+        let mut last = record.health().map(str::to_owned);
+        loop {
+            if let Ok(record) = self.container(&record.id).await
+                && record.is_running()
+                && record.health() != last.as_deref()
+            {
+                last = record.health().map(str::to_owned);
+                if let Some(status @ ("healthy" | "unhealthy")) = record.health() {
+                    self.container_event(&record, &format!("health_status: {status}"), &[]);
+                }
+            }
+            tokio::time::sleep(BETWEEN_LOOKS_AT_HEALTH).await;
+        }
     }
 
     async fn end_of(&self, notice: EndNotice) -> Result<i64, Failure> {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
-use hyper::body::Incoming;
 use jiff::Zoned;
 use serde_json::json;
 use shale_engine::archive::import::Import;
@@ -17,6 +16,7 @@ use tokio::task::spawn_blocking;
 
 use super::tag::target;
 use crate::answer::{Answer, Body, stream};
+use crate::body::RequestBody;
 use crate::daemon::Daemon;
 use crate::events::Action;
 use crate::failure::Failure;
@@ -61,7 +61,7 @@ pub(crate) async fn save(daemon: &Daemon, call: &Call, names: Vec<String>) -> Re
 }
 
 /// Loads the archive in the body.
-pub(crate) async fn load(daemon: &Daemon, call: &Call, body: Incoming) -> Result<Answer, Failure> {
+pub(crate) async fn load(daemon: &Daemon, call: &Call, body: RequestBody) -> Result<Answer, Failure> {
     let platform = platform(call)?;
     let is_quiet = call.query.is_on_or("quiet", true);
     let archive = Received::of(body);
@@ -111,7 +111,7 @@ fn lines(loaded: &Loaded) -> Vec<String> {
 }
 
 /// Makes an image of the file system in the body.
-pub(crate) async fn import(daemon: &Daemon, call: &Call, body: Incoming) -> Result<Answer, Failure> {
+pub(crate) async fn import(daemon: &Daemon, call: &Call, body: RequestBody) -> Result<Answer, Failure> {
     match call.query.text("fromSrc") {
         Some("-") => {}
         Some(source) => {

@@ -6,13 +6,14 @@ use serde_json::json;
 use shale_engine::progress::Progress;
 use shale_engine::push::PushError;
 use shale_oci::{Reference, Tag};
+use shale_registry_client::RequestError;
 
 use crate::answer::Answer;
 use crate::daemon::Daemon;
 use crate::events::Action;
 use crate::failure::Failure;
 use crate::progress;
-use crate::registry_auth;
+use crate::registry_auth::{self, AuthConfig};
 use crate::request::Call;
 
 pub(crate) async fn answer(daemon: &Daemon, call: &Call, name: &str) -> Result<Answer, Failure> {
@@ -21,6 +22,7 @@ pub(crate) async fn answer(daemon: &Daemon, call: &Call, name: &str) -> Result<A
     // Up to Docker 20.10 a tag in the path was ignored, and all tags were pushed.
     let tag = call.query.text("tag").map(Tag::parse).transpose()?;
     let client = registry_auth::client(call, &daemon.registries, &repository)?;
+    let is_anonymous = AuthConfig::of(call).credential().is_none();
     let daemon = daemon.clone();
     progress::answer(true, move |reporter| async move {
         reporter.message(&format!("The push refers to repository [{repository}]"));
@@ -40,7 +42,11 @@ pub(crate) async fn answer(daemon: &Daemon, call: &Call, name: &str) -> Result<A
         let progress: Arc<dyn Progress> = Arc::clone(&reporter) as Arc<dyn Progress>;
         for reference in references {
             let pushed = daemon.engine.push(&client, &reference, &progress).await;
-            let pushed = pushed.map_err(|error| refused(error, &repository))?;
+            let pushed = pushed.map_err(|error| match without_words(&error) {
+                true if is_anonymous => Failure::internal_text("no basic auth credentials"),
+                true => Failure::internal_text("unauthorized: authentication required"),
+                false => refused(error, &repository),
+            })?;
             let tag = reference.tag.map(|tag| tag.to_string());
             reporter.send(&json!({
                 "progressDetail": {},
@@ -51,6 +57,12 @@ pub(crate) async fn answer(daemon: &Daemon, call: &Call, name: &str) -> Result<A
         Ok(())
     })
     .await
+}
+
+/// Whether a registry wants credentials and could not say so in words: the first request of a push has an answer without a
+/// body. dockerd finds words of its own then.
+fn without_words(error: &PushError) -> bool {
+    matches!(error, PushError::Request(RequestError::Unauthorized { answer, .. }) if answer.errors.is_empty())
 }
 
 fn refused(error: PushError, repository: &shale_oci::Repository) -> Failure {

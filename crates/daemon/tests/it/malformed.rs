@@ -31,7 +31,7 @@ fn heads_that_make_no_sense_are_the_clients_fault() {
         ("/build?platform=a/b/c/d/e", 400),
         ("/build?extrahosts=x:y", 400),
         ("/build?networkmode=container:x", 404),
-        ("/build?isolation=hyperv", 501),
+        ("/build?isolation=hyperv", 400),
         ("/images/create?fromImage=UPPER", 400),
         ("/images/create?fromImage=x&tag=a%20b", 400),
         ("/images/create?fromImage=x&platform={", 400),
@@ -41,6 +41,29 @@ fn heads_that_make_no_sense_are_the_clients_fault() {
     // A bomb of brackets is refused before it is a tree.
     let deep = "%5B".repeat(20_000);
     assert_eq!(refused(&format!("/build?filters={deep}"), &[]), 400);
+}
+
+/// A client that is still writing when the connection is closed tells of a broken pipe instead of the answer.
+#[test]
+fn a_body_that_nobody_wants_is_read_before_the_next_request() {
+    use std::io::{Read, Write};
+    let daemon = Running::start();
+    for (target, status) in
+        [("/v1.41/nosuch", "404"), ("/v1.99/build", "400"), ("/v1.41/build?t=UPPER", "400")]
+    {
+        let mut stream = std::os::unix::net::UnixStream::connect(daemon.socket()).unwrap();
+        let body = vec![b' '; 300_000];
+        write!(stream, "POST {target} HTTP/1.1\r\nHost: d\r\nContent-Length: {}\r\n\r\n", body.len())
+            .unwrap();
+        let mut start = [0; 12];
+        stream.read_exact(&mut start).unwrap();
+        assert_eq!(start, format!("HTTP/1.1 {status}").as_bytes(), "{target}");
+        stream.write_all(&body).expect(target);
+        stream.write_all(b"GET /_ping HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n").expect(target);
+        let mut rest = String::new();
+        stream.read_to_string(&mut rest).unwrap();
+        assert!(rest.ends_with("OK"), "{target}: {rest}");
+    }
 }
 
 #[test]

@@ -102,6 +102,13 @@ pub(super) fn document(health: &Health) -> Value {
 }
 
 impl Record {
+    /// Whether its health is checked while it runs.
+    pub fn has_health_check(&self) -> bool {
+        let test = &self.document["Config"]["Healthcheck"]["Test"];
+        // `NONE` alone switches off what the image has.
+        test.as_array().is_some_and(|words| words.len() > 1)
+    }
+
     /// Returns its health in Docker's word; `None` where nothing is checked.
     pub fn health(&self) -> Option<&str> {
         let status = self.document["State"]["Health"]["Status"].as_str();
