@@ -100,6 +100,29 @@ fn a_detached_container_outlives_its_starter_and_a_killed_supervisor_is_noticed(
     assert!(!shale.data_root().join("containers").join(id).exists());
 }
 
+#[test]
+fn the_layers_of_a_deleted_image_go_with_its_last_container() {
+    let pair = Pair::new("c-last");
+    pair.check(
+        "
+        create --name zc --network none busybox true
+        create --name zd --network none busybox true
+        rmi -f busybox
+        rm zc
+        ",
+    );
+    let roots = [pair.docker.data_root(), pair.shale.data_root()];
+    let layers = || {
+        roots.map(|root| {
+            let folder = root.join("image/overlay2/layerdb/sha256");
+            fs::read_dir(folder).expect("it is there").count()
+        })
+    };
+    assert_eq!(layers(), [1, 1]);
+    pair.check("start -a zd\nrm zd\n");
+    assert_eq!(layers(), [0, 0]);
+}
+
 /// Somebody else ends and removes the container before whoever is attached gets a turn.
 #[test]
 fn the_exit_code_of_a_container_that_is_removed_at_its_end_reaches_who_is_attached() {

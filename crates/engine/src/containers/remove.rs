@@ -1,7 +1,7 @@
 //! Removing containers.
 
 use shale_runtime::{ControlError, Signal};
-use shale_store::{ContainerLock, DiskError, RecordError};
+use shale_store::{ContainerLock, DiskError, RecordError, RemoveImageError};
 
 use super::Record;
 use super::find::FindContainerError;
@@ -38,6 +38,9 @@ pub enum RemoveContainerError {
     /// Its record could not be changed.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// The layers of its deleted image could not be removed; the container is gone.
+    #[error(transparent)]
+    Layers(#[from] RemoveImageError),
     /// The disk failed.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -72,6 +75,12 @@ impl Engine {
         }
     }
 
+    /// Whether the image that a container was made from is still in the store; so it is taken to be where that cannot be told.
+    fn has_image(&self, record: &Record) -> bool {
+        let Some(image) = record.image() else { return true };
+        !matches!(self.store.image(image), Ok(None))
+    }
+
     pub(super) fn remove_locked(
         &self,
         lock: ContainerLock,
@@ -79,7 +88,15 @@ impl Engine {
         volumes: bool,
     ) -> Result<(), RemoveContainerError> {
         let anonymous = if volumes { self.anonymous_volumes(record) } else { Vec::new() };
+        let below = match self.has_image(record) {
+            true => None,
+            false => self.store.mounts()?.into_iter().find(|mount| mount.name == record.id),
+        };
         self.store.remove_container(lock, &record.id, record.durability())?;
+        // The image was deleted while the container stood on its layers; as in dockerd, they go with the last one.
+        if let Some(top) = below.and_then(|mount| mount.parent) {
+            self.store.remove_unneeded_layers(top)?;
+        }
         for volume in anonymous {
             self.remove_unused_volume(&volume)?;
         }

@@ -71,6 +71,19 @@ impl Store {
         Ok(RemovedImage { id, layers: removed })
     }
 
+    /// Deletes the layers from `top` downwards as far as no image, other layer, container or living process needs them:
+    /// what stays when the last container of a deleted image goes.
+    ///
+    /// # Errors
+    /// [`RemoveImageError::Access`] and [`RemoveImageError::Disk`]; what is left is gc's.
+    pub fn remove_unneeded_layers(&self, top: ChainId) -> Result<Vec<ChainId>, RemoveImageError> {
+        let commit = self.commit()?;
+        let (removed, removals) = self.remove_layers_from(Some(top))?;
+        drop(commit);
+        layers::finish_removals(&self.layout, removals)?;
+        Ok(removed)
+    }
+
     /// Takes `id` away from the images that were built upon it.
     fn forget_parent(&self, id: ImageId) -> Result<(), DiskError> {
         let directory = self.layout.metadata_of_images();
