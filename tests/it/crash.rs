@@ -261,6 +261,7 @@ const CALLS: [&str; 10] = [
 fn each_system_call_may_fail_once_and_a_failed_one_is_never_acknowledged() {
     let scratch = Scratch::new("fault");
     let strace = require("strace", "strace");
+    let timeout = require("timeout", "coreutils");
     let registry = DockerRegistry::on_storage(&scratch.folder("r"), &storage(), Access::ReadOnly);
     let expected = Expected::pull(&scratch, &registry, &[IMAGE]);
     let image = reference(&registry, IMAGE);
@@ -276,7 +277,9 @@ fn each_system_call_may_fail_once_and_a_failed_one_is_never_acknowledged() {
                 // Later calls belong to the layers and the commit; the first ones to the start of the program.
                 let nth = if steps <= 8 { step * step * 3 - 2 } else { step };
                 let log = scratch.path().join("strace.log");
-                let mut command = Command::new(&strace);
+                // Ends strace and what it traces: a runtime whose own wakeups fail may wait for ever.
+                let mut command = Command::new(&timeout);
+                command.args(["--signal=KILL", "120"]).arg(&strace);
                 command.args(["-f", "-y", "-qq", "-o"]).arg(&log);
                 command.args(["-e", &format!("trace={call}"), "-e"]);
                 command.arg(format!("inject={call}:error={error}:when={nth}"));
@@ -287,7 +290,7 @@ fn each_system_call_may_fail_once_and_a_failed_one_is_never_acknowledged() {
                 let injected: Vec<&str> = log.lines().filter(|line| line.contains("(INJECTED)")).collect();
                 let is_hit = !injected.is_empty();
                 let when = format!("{call} number {nth} fails with {error}: {}", finished.describe());
-                // A runtime whose own wakeups fail may panic; the store has to stand that too.
+                // A runtime whose own wakeups fail may panic or wait; the store has to stand that too.
                 let root = shale.data_root().to_str().expect("scratch paths are text");
                 if injected.iter().all(|line| line.contains(root)) {
                     assert!(finished.code() < 126 && finished.code() != 101, "{when}");

@@ -104,7 +104,9 @@ pub fn run_bounded(command: &mut Command, limit: Duration) -> Bounded {
     let err = std::thread::spawn(move || read_lossily(&mut err));
     let mut peak_kib = 0;
     let status = loop {
-        peak_kib = peak_kib.max(resident_peak_kib(child.id()));
+        if is_another_program(child.id()) {
+            peak_kib = peak_kib.max(resident_peak_kib(child.id()));
+        }
         if let Some(status) = child.try_wait().expect("the child is ours") {
             break status;
         }
@@ -127,6 +129,12 @@ fn read_lossily(stream: &mut impl Read) -> String {
     // What was read before an error is still worth showing.
     let _ = stream.read_to_end(&mut bytes);
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Whether `pid` runs something else than this program. Between its fork and its exec a child has our memory.
+fn is_another_program(pid: u32) -> bool {
+    let program = |of: &str| fs::read_link(format!("/proc/{of}/exe")).ok();
+    program(&pid.to_string()).is_some_and(|theirs| program("self") != Some(theirs))
 }
 
 /// Highest resident memory of a process so far; 0 when it is gone.
