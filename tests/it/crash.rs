@@ -55,16 +55,6 @@ fn reference(registry: &DockerRegistry, name: &str) -> String {
     format!("{}/images/{name}:1", registry.host())
 }
 
-/// Whatever happened before, the store is sound, and what it shows it has.
-#[track_caller]
-fn check_sound(shale: &Shale, when: &str) {
-    let verdict = shale.run(&["fsck"]);
-    assert!(verdict.is_success(), "{when}: {}", verdict.describe());
-    for id in shale.shale(&["images", "--all", "--quiet", "--no-trunc"]).lines() {
-        shale.shale(&["inspect", id]);
-    }
-}
-
 #[track_caller]
 fn check_no_leftovers(shale: &Shale, when: &str) {
     shale.shale(&["gc"]);
@@ -121,7 +111,7 @@ fn killed_at_random_moments_the_store_stays_sound_and_the_next_run_completes() {
         std::thread::sleep(delay);
         child.kill().expect("the child is ours");
         interrupted += usize::from(!child.wait().expect("the child is ours").success());
-        check_sound(&shale, &when);
+        shale.check_sound(&when);
     }
     assert!(interrupted > 0, "no kill came in time");
     shale.shale(&["pull", "--quiet", &image]);
@@ -144,7 +134,7 @@ fn what_a_pull_acknowledged_survives_a_power_cut() {
     shale.shale(&["pull", "--quiet", &reference(&registry, IMAGE)]);
     let disk = disk.cut_power();
     let shale = Shale::on_root(scratch.path(), &disk.path().join("root"));
-    check_sound(&shale, "after the cut");
+    shale.check_sound("after the cut");
     expected.check(&shale, "after the cut");
     check_no_leftovers(&shale, "after the cut");
 }
@@ -181,7 +171,7 @@ fn a_pull_that_a_power_cut_ended_is_completed_by_the_next() {
         if was_acknowledged {
             expected.check(&shale, &when);
         }
-        check_sound(&shale, &when);
+        shale.check_sound(&when);
         shale.shale(&["pull", "--quiet", &image]);
         expected.check(&shale, &when);
         check_no_leftovers(&shale, &when);
@@ -226,7 +216,7 @@ fn each_state_of_the_disk_during_a_pull_is_one_that_the_next_start_can_use() {
             if *was_acknowledged {
                 expected.check(&shale, &when);
             }
-            check_sound(&shale, &when);
+            shale.check_sound(&when);
             shale.shale(&["pull", "--quiet", &image]);
             expected.check(&shale, &when);
             check_no_leftovers(&shale, &when);
@@ -301,7 +291,7 @@ fn each_system_call_may_fail_once_and_a_failed_one_is_never_acknowledged() {
                     let is_sync = call.contains("sync");
                     assert!(!(is_hit && is_sync), "acknowledged after a failed sync: {when}");
                 }
-                check_sound(&shale, &when);
+                shale.check_sound(&when);
                 shale.shale(&["pull", "--quiet", &image]);
                 expected.check(&shale, &when);
                 check_no_leftovers(&shale, &when);
@@ -326,9 +316,9 @@ fn a_full_disk_and_one_without_inodes_give_an_error_and_the_space_back() {
         let shale = Shale::on_root(scratch.path(), &disk.path().join("root"));
         let message = shale.run(&["pull", "--quiet", &reference(&registry, "debian")]).refusal();
         assert!(message.to_lowercase().contains("no space left"), "{name}: {message}");
-        check_sound(&shale, name);
+        shale.check_sound(name);
         check_no_leftovers(&shale, name);
         shale.shale(&["pull", "--quiet", &reference(&registry, IMAGE)]);
-        check_sound(&shale, name);
+        shale.check_sound(name);
     }
 }

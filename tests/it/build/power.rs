@@ -56,15 +56,6 @@ impl Context {
 }
 
 #[track_caller]
-fn check_sound(shale: &Shale, when: &str) {
-    let verdict = shale.run(&["fsck"]);
-    assert!(verdict.is_success(), "{when}: {}", verdict.describe());
-    for id in shale.shale(&["images", "--all", "--quiet", "--no-trunc"]).lines() {
-        shale.shale(&["inspect", id]);
-    }
-}
-
-#[track_caller]
 fn check_built(shale: &Shale, image: &str) {
     let script = "pwd; cat end; wc -c /big/f";
     let printed = shale.shale(&["run", "--rm", "--network", "none", image.trim(), "sh", "-c", script]);
@@ -82,7 +73,7 @@ fn a_finished_build_survives_a_power_cut() {
     let image = context.start(&scratch, &disk).shale(&context.words());
     let disk = disk.cut_power();
     let shale = Shale::on_root(scratch.path(), &disk.path().join("root"));
-    check_sound(&shale, "after the cut");
+    shale.check_sound("after the cut");
     check_built(&shale, &image);
     // All of it is the cache of the next build.
     assert_eq!(shale.shale(&context.words()), image);
@@ -112,13 +103,13 @@ fn a_build_that_a_power_cut_ended_leaves_whole_steps() {
         child.wait().expect("the child is ours");
         let disk = disk.cut_power();
         let shale = Shale::on_root(scratch.path(), &disk.path().join("root"));
-        check_sound(&shale, &when);
+        shale.check_sound(&when);
         let start = Instant::now();
         let image = shale.shale(&context.words());
         // The moments of the next round are spread over what a build takes on this machine.
         span = span.min(start.elapsed().max(Duration::from_millis(200)));
         check_built(&shale, &image);
         shale.shale(&["gc"]);
-        check_sound(&shale, &when);
+        shale.check_sound(&when);
     }
 }

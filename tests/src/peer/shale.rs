@@ -97,6 +97,16 @@ impl Shale {
         self.run(arguments).success()
     }
 
+    /// Asserts that the store is sound, and that it has what it shows, whatever happened before.
+    #[track_caller]
+    pub fn check_sound(&self, when: &str) {
+        let verdict = self.run(&["fsck"]);
+        assert!(verdict.is_success(), "{when}: {}", verdict.describe());
+        for id in self.shale(&["images", "--all", "--quiet", "--no-trunc"]).lines() {
+            self.shale(&["inspect", id]);
+        }
+    }
+
     /// The program itself.
     pub fn program(&self) -> &Path {
         &self.program
