@@ -1,6 +1,5 @@
 //! A registry with much in it: 2,000 repositories, one of them with 4,000 tags, half of these on one manifest.
 
-use std::net::TcpStream;
 use std::process::Command;
 use std::time::Instant;
 
@@ -83,7 +82,7 @@ const CONFIG: &[u8] = b"{\"architecture\":\"amd64\",\"os\":\"linux\"}";
 const LAYER: &[u8] = b"a layer";
 
 fn push_blobs(host: &str, repository: &str) -> Result<()> {
-    let mut stream = TcpStream::connect(host)?;
+    let mut stream = load::connect(host)?;
     for blob in [CONFIG, LAYER] {
         load::push(&mut stream, host, repository, &sha256_hex(blob), &[blob])?;
     }

@@ -1,7 +1,6 @@
 //! The servers that are measured, each on a folder of its own, and what they cost.
 
 use std::fs;
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -106,7 +105,7 @@ impl Server {
             return Ok(image);
         }
         for blob in [config, layer] {
-            let mut stream = TcpStream::connect(self.host())?;
+            let mut stream = load::connect(&self.host())?;
             load::push(&mut stream, &self.host(), "bench/app", &sha256_hex(blob), &[blob])?;
         }
         load::put_manifest(&self.host(), "bench/app", "1", manifest.as_bytes())?;
