@@ -252,13 +252,15 @@ fn each_call_to_the_disk_may_fail_once_and_nothing_is_acknowledged_that_is_not_t
 fn a_database_that_cannot_be_written_stops_the_start() {
     let scratch = Scratch::new("registry-readonly");
     drop(ShaleRegistry::start(scratch.path(), Guard::Open));
-    // Root may write everything; the system's refusal of another user is played.
-    let database = scratch.path().join("root/shale/registry.db").display().to_string();
-    let options =
-        ["-f", "-qq", "-o", "/dev/null", "-P", &database, "-e", "inject=openat:error=EACCES:when=1"];
-    let refused = ShaleRegistry::start_traced(scratch.path(), &options.map(str::to_owned));
-    let log = refused.expect_err("the registry serves what it cannot write");
-    assert!(log.contains("cannot be written"), "{log}");
+    // Root may write everything; the system's refusal of another user is played, and a disk that refuses the log once.
+    for (file, error) in [("registry.db", "EACCES"), ("registry.db-wal", "EIO")] {
+        let file = scratch.path().join("root/shale").join(file).display().to_string();
+        let inject = format!("inject=openat:error={error}:when=1");
+        let options = ["-f", "-qq", "-o", "/dev/null", "-P", &file, "-e", &inject];
+        let refused = ShaleRegistry::start_traced(scratch.path(), &options.map(str::to_owned));
+        let log = refused.expect_err("the registry serves what it cannot write");
+        assert!(log.contains("cannot be written"), "{log}");
+    }
 }
 
 /// What came of a fault.

@@ -68,13 +68,20 @@ impl SqliteMetadata {
     pub fn open(path: &Path) -> Result<SqliteMetadata, OpenError> {
         let opened = |source| OpenError::Open { path: path.to_owned(), source };
         let mut connection = connect(path, OpenFlags::default()).map_err(opened)?;
-        // SQLite opens what it may not write for reading, without a word; every push would be refused.
         if connection.is_readonly(rusqlite::MAIN_DB).map_err(opened)? {
             return Err(OpenError::ReadOnly { path: path.to_owned() });
         }
         connection.pragma_update(None, "journal_mode", "WAL").map_err(opened)?;
         connection.pragma_update(None, "synchronous", "FULL").map_err(opened)?;
         connection.pragma_update(None, "wal_autocheckpoint", 4000).map_err(opened)?;
+        // SQLite opens the file, or its log, for reading where it may not write, without a word, and stays so: every
+        // push would be refused until the next start. A transaction that changes nothing finds out.
+        connection.execute_batch("BEGIN IMMEDIATE; COMMIT").map_err(|error| {
+            match error.sqlite_error_code() {
+                Some(rusqlite::ErrorCode::ReadOnly) => OpenError::ReadOnly { path: path.to_owned() },
+                _ => opened(error),
+            }
+        })?;
         schema::migrate(&mut connection)?;
         let cache = Arc::new(Cache::new());
         let writer = Writer::start(path, connection, Arc::clone(&cache)).map_err(OpenError::Thread)?;
