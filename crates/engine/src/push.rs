@@ -115,7 +115,7 @@ impl Engine {
         let (Some(tag), None) = (&reference.tag, &reference.digest) else { return Err(PushError::Digest) };
         let repository = &reference.repository;
         let no_such_tag = || PushError::NoSuchTag(repository.familiar().to_owned());
-        let id = named_image(&self.store.references()?, &reference).ok_or_else(no_such_tag)?;
+        let id = named_image(self.store.references()?.as_ref(), &reference).ok_or_else(no_such_tag)?;
         let image = self.store.image(id)?.ok_or_else(no_such_tag)?;
         ImageConfig::parse(&image.config)?;
         let mut denied = Vec::new();

@@ -300,6 +300,15 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     }
 }
 
+/// Opens a file to read; `None` when there is nothing.
+pub(crate) fn open(path: &Path) -> Result<Option<File>> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if is_absence(&error) => Ok(None),
+        Err(source) => Err(DiskError::new("read", path, source)),
+    }
+}
+
 /// Three system calls for the small files of which a store has thousands.
 fn read_once(path: &Path) -> io::Result<Vec<u8>> {
     let mut file = File::open(path)?;

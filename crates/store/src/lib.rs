@@ -5,7 +5,8 @@
 //! processes may use one root at once, and be killed at any moment; what they leave behind is found.
 //! Not here: tar, HTTP, async, the meaning of a config beyond its layers.
 //!
-//! Long work holds leases, short commits take one exclusive lock, and nothing is remembered between two calls.
+//! Long work holds leases, short commits take one exclusive lock, and nothing is remembered between two calls but the
+//! names, which are read again when their file is another one.
 
 mod containers;
 mod distribution;
@@ -55,4 +56,5 @@ pub struct Store {
     layout: layout::Layout,
     access: Access,
     docker: lock::DockerGuard,
+    names: references::Known,
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::durable::{self, DiskError};
 use crate::layout::{DIRECTORIES, Layout, OTHER_DRIVERS, ROOT_MODE};
 use crate::lock::{self, AccessError, Commit, DockerGuard};
-use crate::references::{self, ReferencesError};
+use crate::references::{Known, ReferencesError};
 use crate::{Store, sweep};
 
 /// How [`Store::open`] opens a root.
@@ -65,7 +65,7 @@ impl Store {
     /// [`OpenError`], each with what to do about it.
     pub fn open(root: &Path, options: OpenOptions) -> Result<Store, OpenError> {
         let store = Store::open_damaged(root, options)?;
-        references::read(&store.layout)?;
+        store.references()?;
         Ok(store)
     }
 
@@ -84,7 +84,8 @@ impl Store {
         if exists {
             refuse_other_stores(&layout)?;
         }
-        let store = Store { layout, access: options.access, docker: DockerGuard::default() };
+        let store =
+            Store { layout, access: options.access, docker: DockerGuard::default(), names: Known::default() };
         match options.access {
             Access::Read => drop(lock::probe_docker(&store.layout)?),
             Access::Write => {

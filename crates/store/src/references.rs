@@ -6,8 +6,11 @@
 //!
 //! Source: moby `reference/store.go`.
 
+mod known;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use serde::Deserialize;
 use shale_oci::{ImageId, go_json};
@@ -15,6 +18,8 @@ use shale_oci::{ImageId, go_json};
 use crate::Store;
 use crate::durable::{self, DiskError};
 use crate::lock::AccessError;
+
+pub(crate) use known::Known;
 
 /// All names of a store at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -222,8 +227,9 @@ impl References {
 
     /// Returns the names of an image in Docker's order, by full name.
     pub fn of_image(&self, image: ImageId) -> Vec<Name<'_>> {
+        let text = image.to_string();
         let mut names: Vec<_> =
-            self.iter().filter(|(_, named)| *named == image).map(|(name, _)| name).collect();
+            self.texts().filter(|(_, named)| *named == text).map(|(name, _)| name).collect();
         sort_by_full_name(&mut names);
         names
     }
@@ -303,12 +309,12 @@ fn full_name(key: &str) -> Cow<'_, str> {
 }
 
 impl Store {
-    /// Reads all names.
+    /// Returns all names; the file is parsed again only when it is another one than at the last call.
     ///
     /// # Errors
     /// [`ReferencesError`] when the file is damaged or the disk failed; a missing file holds no names.
-    pub fn references(&self) -> Result<References, ReferencesError> {
-        read(&self.layout)
+    pub fn references(&self) -> Result<Arc<References>, ReferencesError> {
+        self.names.read(&self.layout)
     }
 
     /// Points the tag `key` of `repository` at `image`; returns the image it pointed at before.
@@ -419,11 +425,13 @@ pub(crate) fn check_images<'c>(
 pub(crate) fn read(layout: &crate::layout::Layout) -> Result<References, ReferencesError> {
     let path = layout.repositories();
     match durable::read(&path)? {
-        Some(content) => {
-            References::parse(&content).map_err(|reason| ReferencesError::Damaged { path, reason })
-        }
+        Some(content) => parse_file(&content, path),
         None => Ok(References::default()),
     }
+}
+
+fn parse_file(content: &[u8], path: std::path::PathBuf) -> Result<References, ReferencesError> {
+    References::parse(content).map_err(|reason| ReferencesError::Damaged { path, reason })
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Everything that has an identifier in a store, at one moment.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use shale_oci::{DiffId, ImageConfig, ImageId};
 use shale_store::{Container, ImageError, Layer, Mount, References, V2Metadata};
@@ -11,7 +12,7 @@ use crate::Engine;
 /// Everything that has an identifier in a store.
 pub struct Inventory {
     pub engine: Engine,
-    pub references: References,
+    pub references: Arc<References>,
     pub images: Vec<KnownImage>,
     /// Those that can be loaded, in the order of their chain IDs.
     pub layers: Vec<Layer>,

@@ -42,7 +42,7 @@ impl Engine {
     ///
     /// Source: moby daemon/images/image.go `GetImage` at v20.10.24.
     pub fn find_image(&self, text: &str) -> Result<Found, FindError> {
-        self.find_image_among(&self.store.references()?, text)
+        self.find_image_among(self.store.references()?.as_ref(), text)
     }
 
     /// As [`Engine::find_image`], with names that were read before.
@@ -66,7 +66,7 @@ impl Engine {
     /// # Errors
     /// [`FindError`].
     pub fn load_image(&self, text: &str) -> Result<Image, FindError> {
-        self.load_image_among(&self.store.references()?, text)
+        self.load_image_among(self.store.references()?.as_ref(), text)
     }
 
     /// As [`Engine::load_image`], with names that were read before.

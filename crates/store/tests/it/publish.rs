@@ -357,7 +357,7 @@ fn what_is_here_already_is_not_written_again() {
     let text = config(&layers);
     let images = vec![new_image(&text, vec![tag("app", "app:1", &layers)])];
     let published = store.publish(Publication { images, ..Publication::default() }).unwrap();
-    assert_eq!(published.before, store.references().unwrap());
+    assert_eq!(published.before, *store.references().unwrap());
     assert_eq!(times(), before);
 }
 
