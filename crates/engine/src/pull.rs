@@ -1,5 +1,6 @@
 //! From a reference to an image in the store.
 
+mod arriving;
 pub mod layer;
 pub mod plan;
 
@@ -20,7 +21,8 @@ use tokio::task::JoinSet;
 use crate::Engine;
 use crate::progress::{Progress, Status};
 use crate::remote::{self, RemoteError, RemoteImage};
-use layer::{ArrivingBlob, CHUNKS_MAX, LayerError, unpack_blob};
+use arriving::ArrivingBlob;
+use layer::{CHUNKS_MAX, LayerError, unpack_blob};
 use plan::{PlanError, PlannedLayer, check_manifest, plan_layers};
 
 /// Layers that are fetched at the same time, as Docker's `max-concurrent-downloads`.
