@@ -10,7 +10,7 @@ use std::thread::{Builder, JoinHandle};
 
 use shale_oci::{DiffId, Digester};
 
-use crate::tar::{BLOCK_BYTES, Block, Source};
+use crate::tar::Source;
 
 /// Whole blocks, so that a header never lies across two buffers of an aligned archive.
 const BUFFER_BYTES: usize = 512 << 10;
@@ -190,19 +190,6 @@ impl<'a> HashedInput<'a> {
 }
 
 impl Source for HashedInput<'_> {
-    fn read_block(&mut self, block: &mut Block) -> io::Result<usize> {
-        let mut filled = 0;
-        while filled < BLOCK_BYTES {
-            let bytes = self.take((BLOCK_BYTES - filled) as u64)?;
-            if bytes.is_empty() {
-                break;
-            }
-            block[filled..filled + bytes.len()].copy_from_slice(bytes);
-            filled += bytes.len();
-        }
-        Ok(filled)
-    }
-
     fn take(&mut self, max: u64) -> io::Result<&[u8]> {
         if self.start == self.end {
             self.refill()?;

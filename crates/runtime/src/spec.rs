@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 pub use block_limit::{BlockLimit, BlockLimitKind};
 pub use capability::{Capabilities, CapabilityError};
 pub(crate) use config::resource_values;
-pub use config::{SpecError, docker_environment};
+pub use config::{RLIMITS, SpecError, docker_environment};
 pub use device::{Device, DeviceError, DeviceKind, host_devices};
 pub use mount::{BindMount, Mount, MountError, Propagation, TmpfsMount};
 pub use network_files::{Dns, EtcFiles, HostsFile, resolv_conf};

@@ -15,11 +15,22 @@ const EXTENSIONS_BYTES_MAX: usize = 16 << 20;
 
 /// Where the bytes of an archive come from.
 pub(crate) trait Source {
-    /// Fills `block` and returns 512, or fewer where the stream ends.
-    fn read_block(&mut self, block: &mut Block) -> io::Result<usize>;
-
     /// Returns the next bytes, at most `max`; empty only where the stream ends.
     fn take(&mut self, max: u64) -> io::Result<&[u8]>;
+
+    /// Fills `block` and returns 512, or fewer where the stream ends.
+    fn read_block(&mut self, block: &mut Block) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < BLOCK_BYTES {
+            let bytes = self.take((BLOCK_BYTES - filled) as u64)?;
+            if bytes.is_empty() {
+                break;
+            }
+            block[filled..filled + bytes.len()].copy_from_slice(bytes);
+            filled += bytes.len();
+        }
+        Ok(filled)
+    }
 
     /// Passes over the next bytes, at most `max`; returns how many, 0 only where the stream ends.
     fn skip(&mut self, max: u64) -> io::Result<u64> {

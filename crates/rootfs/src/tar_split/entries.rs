@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use super::read::{LineError, Record, Records};
 use crate::name::EntryName;
-use crate::tar::{ArchiveError, BLOCK_BYTES, Block, Entry, Reader, Source, Timestamp};
+use crate::tar::{ArchiveError, Entry, Reader, Source, Timestamp};
 
 /// Why the headers in tar-split could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -191,19 +191,6 @@ impl Segments<'_> {
 }
 
 impl Source for Segments<'_> {
-    fn read_block(&mut self, block: &mut Block) -> io::Result<usize> {
-        let mut filled = 0;
-        while filled < BLOCK_BYTES {
-            let bytes = self.take((BLOCK_BYTES - filled) as u64)?;
-            if bytes.is_empty() {
-                break;
-            }
-            block[filled..filled + bytes.len()].copy_from_slice(bytes);
-            filled += bytes.len();
-        }
-        Ok(filled)
-    }
-
     fn take(&mut self, max: u64) -> io::Result<&[u8]> {
         static ABSENT: [u8; 64 << 10] = [0; 64 << 10];
         while self.start == self.bytes.len() && self.absent_bytes == 0 {

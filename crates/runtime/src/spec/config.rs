@@ -20,8 +20,8 @@ const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/b
 /// Docker's smallest memory limit.
 const MEMORY_BYTES_MIN: i64 = 6 << 20;
 
-/// Names of `--ulimit`.
-const RLIMITS: [&str; 16] = [
+/// The limits that the kernel has for a process, by the names of `--ulimit`.
+pub const RLIMITS: [&str; 16] = [
     "as",
     "core",
     "cpu",

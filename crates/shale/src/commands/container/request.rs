@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use shale_engine::containers::HostConfig;
 use shale_engine::containers::create::Create;
 use shale_oci::{Empty, RunConfig};
+use shale_runtime::spec::RLIMITS;
 
 use crate::cli::container::Run;
 
@@ -400,26 +401,6 @@ fn security_options(typed: &[String]) -> anyhow::Result<Vec<String>> {
     Ok(options)
 }
 
-/// Names that the kernel has limits for.
-const ULIMITS: [&str; 16] = [
-    "as",
-    "core",
-    "cpu",
-    "data",
-    "fsize",
-    "locks",
-    "memlock",
-    "msgqueue",
-    "nice",
-    "nofile",
-    "nproc",
-    "rss",
-    "rtprio",
-    "rttime",
-    "sigpending",
-    "stack",
-];
-
 /// `nofile=64`, `nofile=64:128`.
 ///
 /// Source: go-units `ParseUlimit`.
@@ -427,7 +408,7 @@ fn ulimit(typed: &str) -> anyhow::Result<Value> {
     let refuse = |reason: String| anyhow!("invalid argument {typed:?} for \"--ulimit\" flag: {reason}");
     let invalid = || refuse(format!("invalid ulimit argument: {typed}"));
     let (name, values) = typed.split_once('=').ok_or_else(invalid)?;
-    if !ULIMITS.contains(&name) {
+    if !RLIMITS.contains(&name) {
         return Err(refuse(format!("invalid ulimit type: {name}")));
     }
     let (soft, hard) = values.split_once(':').unwrap_or((values, values));
