@@ -8,7 +8,6 @@ mod writer;
 
 use std::io;
 
-pub(crate) use header::{BLOCK_BYTES, Block};
 pub(crate) use reader::{Reader, Source, starts_with_header};
 pub(crate) use sparse::Region;
 pub use writer::{TarEntry, TarWriter};
