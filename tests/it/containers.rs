@@ -6,6 +6,7 @@ mod flags;
 mod isolation;
 mod killed;
 mod lifecycle;
+mod logs;
 mod pair;
 mod propagation;
 mod sequences;

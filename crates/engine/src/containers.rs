@@ -16,6 +16,7 @@ pub mod find;
 pub mod health;
 pub mod limits;
 pub mod list;
+pub mod log_config;
 pub mod logs;
 pub mod names;
 mod namespace;

@@ -85,35 +85,8 @@ fn read(mut document: Value) -> Result<(Create, Vec<String>), Failure> {
         // Not 404: clients take that for a missing image, and pull it.
         return Err(Failure::invalid(format!("network {network} not found")));
     }
-    check_log_driver(host["LogConfig"]["Type"].as_str().unwrap_or_default())?;
     let (host_config, warnings) = host_config(host);
     Ok((Create { image, name: None, config, host_config }, warnings))
-}
-
-/// Drivers that dockerd has and Shale has not.
-const OTHER_LOG_DRIVERS: [&str; 10] = [
-    "awslogs",
-    "etwlogs",
-    "fluentd",
-    "gcplogs",
-    "gelf",
-    "journald",
-    "local",
-    "logentries",
-    "splunk",
-    "syslog",
-];
-
-fn check_log_driver(name: &str) -> Result<(), Failure> {
-    match name {
-        "" | "json-file" | "none" => Ok(()),
-        name if OTHER_LOG_DRIVERS.contains(&name) => Err(Failure::new(
-            StatusCode::NOT_IMPLEMENTED,
-            format!("the log driver {name} is not supported: json-file and none are"),
-        )),
-        // dockerd's words; it finds out at the start of the container, if no options are given.
-        name => Err(Failure::invalid(format!("logger: no log driver named '{name}' is registered"))),
-    }
 }
 
 /// Keys that are null in the document of a container whose maker did not name them.

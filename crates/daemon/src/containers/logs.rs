@@ -1,6 +1,5 @@
 //! `GET /containers/{id}/logs`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -50,6 +49,8 @@ pub(crate) async fn answer(daemon: &Daemon, call: &Call, name: String) -> Result
     }
     let follows = query.is_on("follow");
     let record = daemon.container(&name).await?;
+    let asked = record.clone();
+    daemon.blocking(move |engine| engine.container_log(&asked)).await?;
     let framing = if record.config().tty { Framing::Raw } else { Framing::Multiplexed };
     let (pieces, receiver) = mpsc::channel(4);
     let daemon = daemon.clone();
@@ -118,13 +119,14 @@ impl Pages {
         record: &Record,
         wanted: &Wanted,
     ) -> Result<Option<Pages>, Failure> {
-        let (path, options) = (PathBuf::from(record.log_path()), wanted.options.clone());
+        let (record, options) = (record.clone(), wanted.options.clone());
         daemon
-            .blocking(move |_| {
-                if !path.exists() {
+            .blocking(move |engine| {
+                let log = engine.container_log(&record)?;
+                if !log.exists() {
                     return Ok(None);
                 }
-                let reader = LogReader::open(&path, options).map_err(|error| Failure::internal(&error))?;
+                let reader = LogReader::open(&log, options).map_err(|error| Failure::internal(&error))?;
                 Ok::<_, Failure>(Some(Pages(Some(reader))))
             })
             .await

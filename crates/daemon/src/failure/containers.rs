@@ -8,6 +8,7 @@ use shale_engine::containers::create::{CreateError, VolumeError};
 use shale_engine::containers::exec::ExecError;
 use shale_engine::containers::find::FindContainerError;
 use shale_engine::containers::list::ListContainersError;
+use shale_engine::containers::logs::LogsError;
 use shale_engine::containers::remove::RemoveContainerError;
 use shale_engine::containers::rename::RenameContainerError;
 use shale_engine::containers::start::{SignalContainerError, StartContainerError};
@@ -57,6 +58,15 @@ impl From<StartContainerError> for Failure {
             }
             StartContainerError::Start(_) => Failure::internal_text(error.to_string()),
             StartContainerError::Settings(_) => Failure::of(StatusCode::BAD_REQUEST, &error),
+            error => Failure::internal(&error),
+        }
+    }
+}
+
+impl From<LogsError> for Failure {
+    fn from(error: LogsError) -> Failure {
+        match error {
+            LogsError::Unreadable => Failure::of(StatusCode::NOT_IMPLEMENTED, &error),
             error => Failure::internal(&error),
         }
     }

@@ -2,66 +2,38 @@
 
 use std::path::Path;
 
-use shale_runtime::log::{LogEntry, LogOptions, LogReadError, LogReader};
+use shale_runtime::log::LogFile;
 
 use super::Record;
-use super::find::FindContainerError;
+use super::log_config::LogValueError;
 use crate::Engine;
 
-/// Why there are no logs.
+/// Why a container's log cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum LogsError {
-    /// The container is not there.
+    /// It keeps none. The words are Docker's.
+    #[error("configured logging driver does not support reading")]
+    Unreadable,
+    /// Its options mean nothing, so it has never started.
     #[error(transparent)]
-    Find(#[from] FindContainerError),
-    /// The file cannot be read.
-    #[error(transparent)]
-    Read(#[from] LogReadError),
-}
-
-/// The log of a container, read entry by entry.
-#[derive(Debug)]
-pub struct ContainerLog {
-    /// The container, as it was when the log was opened.
-    pub record: Record,
-    /// `None` when nothing was ever written.
-    reader: Option<LogReader>,
-    engine: Engine,
+    Value(#[from] LogValueError),
+    /// Its host config cannot be read.
+    #[error("the container's host config cannot be read")]
+    Settings(#[from] serde_json::Error),
 }
 
 impl Engine {
-    /// Opens a container's log at the first entry that `options` ask for.
+    /// Returns where a container's log is and how it is read; it may not have been begun.
     ///
     /// # Errors
     /// [`LogsError`].
-    pub fn container_log(&self, text: &str, options: LogOptions) -> Result<ContainerLog, LogsError> {
-        let record = self.find_container(text)?;
-        let path = Path::new(record.log_path());
-        let reader = path.exists().then(|| LogReader::open(path, options)).transpose()?;
-        Ok(ContainerLog { record, reader, engine: self.clone() })
-    }
-}
-
-impl ContainerLog {
-    /// Returns the next entry; `None` at the present end.
-    ///
-    /// # Errors
-    /// [`LogReadError`].
-    pub fn next_entry(&mut self) -> Result<Option<LogEntry>, LogReadError> {
-        self.reader.as_mut().map_or(Ok(None), LogReader::next_entry)
-    }
-
-    /// Waits for the next entry; `None` when the container does not run any more and all was read, and when `goes_on`
-    /// said no more, which is asked many times a second.
-    ///
-    /// # Errors
-    /// [`LogReadError`].
-    pub fn follow(&mut self, goes_on: &dyn Fn() -> bool) -> Result<Option<LogEntry>, LogReadError> {
-        let (engine, id) = (&self.engine, &self.record.id);
-        let ended = || {
-            let record = engine.container_record(id);
-            !goes_on() || !matches!(record, Ok(Some(record)) if record.is_running())
-        };
-        self.reader.as_mut().map_or(Ok(None), |reader| reader.follow(ended))
+    pub fn container_log(&self, record: &Record) -> Result<LogFile, LogsError> {
+        let settings = record.host_config.read()?;
+        let directory = self.store.container_directory(&record.id);
+        let own = directory.join(format!("{}-json.log", record.id));
+        // Docker notes the path when the container starts.
+        let noted = Path::new(record.log_path());
+        let json_file = if noted.as_os_str().is_empty() { &own } else { noted };
+        settings.log_config.file(json_file, &directory)?.ok_or(LogsError::Unreadable)
     }
 }

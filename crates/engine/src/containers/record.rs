@@ -255,6 +255,11 @@ impl NewRecord<'_> {
     pub(super) fn record(self) -> Record {
         let directory = self.directory;
         let path = |file: &str| format!("{directory}/{file}");
+        // As in Docker, only its default driver names its file.
+        let log_path = match self.host_config.0["LogConfig"]["Type"].as_str() {
+            Some("" | "json-file") | None => path(&format!("{}-json.log", self.id)),
+            Some(_) => String::new(),
+        };
         let document = json!({
             "StreamConfig": {},
             "State": {
@@ -281,7 +286,7 @@ impl NewRecord<'_> {
                 "Service": null, "Ports": null, "SandboxKey": "", "SecondaryIPAddresses": null,
                 "SecondaryIPv6Addresses": null, "IsAnonymousEndpoint": false, "HasSwarmEndpoint": false,
             },
-            "LogPath": path(&format!("{}-json.log", self.id)),
+            "LogPath": log_path,
             "Name": format!("/{}", self.name),
             "Driver": "overlay2",
             "OS": "linux",

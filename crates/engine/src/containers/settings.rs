@@ -6,6 +6,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use shale_runtime::Restart;
 
+use super::log_config::LogConfig;
+
 /// What `docker run` without flags writes.
 ///
 /// Source: `hostconfig.json` of dockerd 20.10.24, observed 2026-11-22.
@@ -146,14 +148,6 @@ impl RestartPolicy {
             _ => Restart::No,
         }
     }
-}
-
-/// `--log-driver`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub(super) struct LogConfig {
-    #[serde(rename = "Type")]
-    pub driver: String,
 }
 
 /// One `--mount`.

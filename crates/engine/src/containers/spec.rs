@@ -13,6 +13,7 @@ use shale_runtime::spec::{
 
 use super::Record;
 use super::limits::{self, LimitError};
+use super::log_config::LogOptionError;
 use super::settings::{Settings, ThrottledDevice};
 
 /// Why a container's settings cannot be carried out. The messages are Docker's where it has them.
@@ -59,6 +60,9 @@ pub enum SettingsError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// A log driver or an option of one that there is not.
+    #[error(transparent)]
+    Log(#[from] LogOptionError),
     /// Limits that contradict themselves or the machine.
     #[error(transparent)]
     Limit(#[from] LimitError),
@@ -104,6 +108,7 @@ pub(super) fn check(settings: &Settings) -> Result<(), SettingsError> {
     // Any process will do: whose network it is is looked at when the container starts.
     network(settings, &|_| Some(1)).map(drop)?;
     limits::check(settings)?;
+    settings.log_config.check()?;
     for option in settings.tmpfs.iter().flatten().flat_map(|(_, options)| options.split(',')) {
         check_tmpfs_option(option)?;
     }

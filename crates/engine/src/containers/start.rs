@@ -12,6 +12,7 @@ use shale_store::{ContainerLock, DiskError, Durability, RecordError};
 
 use super::Record;
 use super::find::FindContainerError;
+use super::logs::LogsError;
 use super::namespace::{self, Syncs};
 use super::propagation::{self, PropagationError};
 use super::settings::Settings;
@@ -40,6 +41,9 @@ pub enum StartContainerError {
     /// The settings cannot be carried out.
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    /// The values of the log options mean nothing.
+    #[error(transparent)]
+    Log(#[from] LogsError),
     /// A bind mount asks for what the host's mounts do not allow.
     #[error(transparent)]
     Propagation(#[from] PropagationError),
@@ -161,8 +165,10 @@ impl Engine {
             mounted.map_err(StartContainerError::Mount)?;
             let etc = self.store.container_directory(&record.id);
             let container = spec::build(record, &settings, &paths.merged, &etc, &pid_of)?;
-            let is_logged = settings.log_config.driver != "none" && !record.log_path().is_empty();
-            let log = is_logged.then(|| record.log_path().into());
+            let log = match self.container_log(record) {
+                Err(LogsError::Unreadable) => None,
+                found => Some(found?),
+            };
             let spec = DetachedSpec {
                 container,
                 log,

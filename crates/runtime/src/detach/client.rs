@@ -21,6 +21,7 @@ use crate::cgroup::{Cgroups, Stats};
 use crate::console::WindowSize;
 use crate::find::Runtime;
 use crate::launch::{ExitStatus, StartError, make_private_directory, write_bundle};
+use crate::log::LogFile;
 use crate::process::ProcessId;
 use crate::signal::Signal;
 use crate::spec::{Capabilities, ContainerSpec, PidNamespace, Resources};
@@ -33,8 +34,8 @@ pub const KILL_WAIT: Duration = Duration::from_secs(10);
 pub struct DetachedSpec {
     /// The container.
     pub container: ContainerSpec,
-    /// Where its output is logged, in Docker's `json-file` form; `None` logs nothing.
-    pub log: Option<PathBuf>,
+    /// Where and how its output is logged; `None` logs nothing.
+    pub log: Option<LogFile>,
     /// `-i`: standard input is a pipe, not `/dev/null`.
     pub open_stdin: bool,
     /// Standard input ends with the first attached client's.
@@ -117,7 +118,7 @@ impl Runtime {
             rootless: self.id_map.is_some(),
             cgroup_path: spec.container.cgroup_path(),
             own_pid_namespace: spec.container.pid == PidNamespace::Private,
-            log: spec.log.clone(),
+            log_file: spec.log.clone(),
             terminal: spec.container.terminal,
             open_stdin: spec.open_stdin,
             stdin_once: spec.stdin_once,

@@ -21,7 +21,7 @@ use super::state::{self, State, Status, now};
 use crate::console::WindowSize;
 use crate::find::Runtime;
 use crate::launch::{ExitStatus, Inherited, Launched, StartError};
-use crate::log::{LogStream, LogWriter};
+use crate::log::{Log, LogFile, LogStream};
 use crate::process::ProcessId;
 use crate::spec::PidNamespace;
 
@@ -39,7 +39,8 @@ pub(super) struct Plan {
     pub(super) rootless: bool,
     pub(super) cgroup_path: String,
     pub(super) own_pid_namespace: bool,
-    pub(super) log: Option<PathBuf>,
+    #[serde(default)]
+    pub(super) log_file: Option<LogFile>,
     pub(super) terminal: bool,
     pub(super) open_stdin: bool,
     pub(super) stdin_once: bool,
@@ -214,10 +215,8 @@ pub(super) fn launch(session: &Arc<Session>) -> Result<(Held, ProcessId), StartE
     let plan = &session.plan;
     let bundle = session.directory.join("bundle");
     let runtime = plan.runtime();
-    let open_log = |stream| {
-        let open = |path: &PathBuf| LogWriter::open(path, stream).map_err(StartError::io(path));
-        plan.log.as_ref().map(open).transpose()
-    };
+    let open = |log: &LogFile| Log::open(log).map_err(StartError::io(&log.path));
+    let log = plan.log_file.as_ref().map(open).transpose()?;
     let pipes = Pipes::open(plan.terminal, plan.open_stdin).map_err(StartError::io("pipe"))?;
     let mut launched = runtime.launch(&bundle, &plan.id, pipes.inherited, plan.terminal)?;
     let (done, copiers) = channel();
@@ -237,7 +236,8 @@ pub(super) fn launch(session: &Arc<Session>) -> Result<(Held, ProcessId), StartE
     }
     let copier_count = outputs.len();
     for (pipe, stream) in outputs {
-        let (session, done, log) = (Arc::clone(session), done.clone(), open_log(stream)?);
+        let (session, done) = (Arc::clone(session), done.clone());
+        let log = log.as_ref().map(|log| log.writer(stream));
         std::thread::spawn(move || {
             session.broadcast.copy(&pipe, stream, log);
             let _ = done.send(());

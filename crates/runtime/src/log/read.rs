@@ -1,18 +1,22 @@
-//! Reads Docker's `json-file` log: all of it, its tail, from or to a moment, or as it grows.
+//! Reads a log: all of it, its tail, from or to a moment, or as it grows; its older files first.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use flate2::read::MultiGzDecoder;
 use jiff::Timestamp;
-use serde::Deserialize;
 
-use super::LogStream;
+use super::file::{Found, LogFile, LogForm};
+use super::{LogStream, json, local};
 
 /// How often a growing log is looked at.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(50);
 const BLOCK_BYTES: u64 = 64 << 10;
+/// How often the files are listed again when a rotation comes between.
+const LISTINGS_MAX: u32 = 8;
 
 /// One entry: a line with its newline, or a piece of a long one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,63 +50,41 @@ pub struct LogReadError {
     pub source: io::Error,
 }
 
-/// A place in a log file.
+/// A place in a log.
 #[derive(Debug)]
 pub struct LogReader {
-    path: PathBuf,
-    file: File,
-    pending: Vec<u8>,
-    start: usize,
+    log: LogFile,
+    input: Option<Input>,
+    last: Option<Timestamp>,
     options: LogOptions,
 }
 
-#[derive(Deserialize)]
-struct Line {
-    log: String,
-    stream: LogStream,
-    time: String,
-}
-
 impl LogReader {
-    /// Opens a log at the first entry that `options` ask for.
+    /// Opens a log at the first entry that `options` ask for; one that is not there yet has no entries.
     ///
     /// # Errors
-    /// [`LogReadError`], also when there is no log.
-    pub fn open(path: &Path, options: LogOptions) -> Result<Self, LogReadError> {
-        let open = || {
-            let mut file = File::open(path)?;
-            let begin = options.tail.map(|count| tail_offset(&mut file, count)).transpose()?;
-            file.seek(SeekFrom::Start(begin.unwrap_or(0)))?;
-            Ok(file)
-        };
-        let file = open().map_err(|source| LogReadError { path: path.to_owned(), source })?;
-        Ok(Self { path: path.to_owned(), file, pending: Vec::new(), start: 0, options })
+    /// [`LogReadError`].
+    pub fn open(log: &LogFile, options: LogOptions) -> Result<Self, LogReadError> {
+        let mut reader = Self { log: log.clone(), input: None, last: None, options };
+        reader.input = reader.first().map_err(|source| reader.failed(source))?;
+        Ok(reader)
     }
 
-    /// The next entry; `None` at the present end. Lines that are no entries are passed over.
+    /// The next entry; `None` at the present end. What is no entry is passed over.
     ///
     /// # Errors
     /// [`LogReadError`].
     pub fn next_entry(&mut self) -> Result<Option<LogEntry>, LogReadError> {
         loop {
-            let rest = &self.pending[self.start..];
-            let Some(length) = rest.iter().position(|&byte| byte == b'\n') else {
-                if self.fill().map_err(|source| LogReadError { path: self.path.clone(), source })? == 0 {
-                    return Ok(None);
-                }
-                continue;
-            };
-            let line = serde_json::from_slice::<Line>(&rest[..length]);
-            self.start += length + 1;
-            let Ok(line) = line else { continue };
-            let Ok(time) = line.time.parse::<Timestamp>() else { continue };
-            if self.options.since.is_some_and(|since| time < since) {
+            let Some(entry) = self.read().map_err(|source| self.failed(source))? else { return Ok(None) };
+            self.last = self.last.max(Some(entry.time));
+            if self.options.since.is_some_and(|since| entry.time < since) {
                 continue;
             }
-            if self.options.until.is_some_and(|until| time > until) {
+            if self.options.until.is_some_and(|until| entry.time > until) {
                 return Ok(None);
             }
-            return Ok(Some(LogEntry { stream: line.stream, time, line: line.log }));
+            return Ok(Some(entry));
         }
     }
 
@@ -125,17 +107,172 @@ impl LogReader {
         }
     }
 
-    fn fill(&mut self) -> io::Result<usize> {
-        self.pending.drain(..self.start);
-        self.start = 0;
-        let before = self.pending.len();
-        self.file.by_ref().take(BLOCK_BYTES).read_to_end(&mut self.pending)?;
-        Ok(self.pending.len() - before)
+    fn failed(&self, source: io::Error) -> LogReadError {
+        LogReadError { path: self.log.path.clone(), source }
+    }
+
+    /// The next entry of this file, or of those that come after it.
+    fn read(&mut self) -> io::Result<Option<LogEntry>> {
+        loop {
+            if let Some(entry) = self.input.as_mut().map_or(Ok(None), Input::next)? {
+                return Ok(Some(entry));
+            }
+            let Some(next) = self.next_input()? else { return Ok(None) };
+            // Once it has a follower, nobody writes to a file any more; until then somebody may have.
+            if let Some(entry) = self.input.as_mut().map_or(Ok(None), Input::next)? {
+                return Ok(Some(entry));
+            }
+            self.input = Some(next);
+        }
+    }
+
+    /// The file with the first entry that is asked for.
+    fn first(&self) -> io::Result<Option<Input>> {
+        let mut files = self.files();
+        let Some(mut left) = self.options.tail else {
+            return files.pop().map_or(Ok(None), |oldest| Input::open(&oldest.path, self.log.form));
+        };
+        let mut begin = None;
+        for file in files {
+            let Some((input, found)) = Input::tail(&file.path, self.log.form, left)? else { continue };
+            (begin, left) = (Some(input), left - found);
+            if left == 0 {
+                break;
+            }
+        }
+        Ok(begin)
+    }
+
+    /// The file after the one that is being read; `None` when that is the present one.
+    fn next_input(&self) -> io::Result<Option<Input>> {
+        let Some(present) = &self.input else { return self.first() };
+        let files = self.files();
+        if let Some(place) = files.iter().position(|file| file.inode == present.inode) {
+            let Some(next) = place.checked_sub(1).map(|next| &files[next]) else { return Ok(None) };
+            let input = Input::open(&next.path, self.log.form)?;
+            // Another file by now: looked for again.
+            return Ok(input.filter(|input| input.inode == next.inode));
+        }
+        // It was compressed, or it is gone: the oldest file that begins after what was read.
+        let mut oldest = None;
+        for file in files {
+            let Some(mut input) = Input::open(&file.path, self.log.form)? else { continue };
+            let begin = input.next()?;
+            if begin.is_some_and(|begin| Some(begin.time) <= self.last) {
+                break;
+            }
+            oldest = Some(file);
+        }
+        oldest.map_or(Ok(None), |file| Input::open(&file.path, self.log.form))
+    }
+
+    /// The files, youngest first, listed until no rotation came between.
+    fn files(&self) -> Vec<Found> {
+        let mut files = self.log.read_order();
+        for _ in 0..LISTINGS_MAX {
+            let again = self.log.read_order();
+            if again == files {
+                break;
+            }
+            files = again;
+        }
+        files
     }
 }
 
-/// Where the last `count` lines begin, found from the end.
-fn tail_offset(file: &mut File, count: usize) -> io::Result<u64> {
+/// One file of a log that is being read.
+struct Input {
+    inode: u64,
+    form: LogForm,
+    bytes: Box<dyn Read + Send>,
+    pending: Vec<u8>,
+    start: usize,
+    /// So many entries are not asked for.
+    skip: usize,
+}
+
+impl std::fmt::Debug for Input {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Input({})", self.inode)
+    }
+}
+
+impl Input {
+    /// Opens a file of a log; `None` when a rotation has taken it away.
+    fn open(path: &Path, form: LogForm) -> io::Result<Option<Input>> {
+        let file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        let inode = file.metadata()?.ino();
+        let bytes: Box<dyn Read + Send> = match is_compressed(path) {
+            true => Box::new(MultiGzDecoder::new(BufReader::new(file))),
+            false => Box::new(file),
+        };
+        Ok(Some(Input { inode, form, bytes, pending: Vec::new(), start: 0, skip: 0 }))
+    }
+
+    /// Opens a file at the last `count` of its entries, and says how many it has of them.
+    fn tail(path: &Path, form: LogForm, count: usize) -> io::Result<Option<(Input, usize)>> {
+        let Some(mut input) = Input::open(path, form)? else { return Ok(None) };
+        if is_compressed(path) {
+            let mut total = 0;
+            while input.step()?.is_some() {
+                total += 1;
+            }
+            let found = count.min(total);
+            return Ok(Input::open(path, form)?.map(|input| (Input { skip: total - found, ..input }, found)));
+        }
+        let mut file = File::open(path)?;
+        input.inode = file.metadata()?.ino();
+        let (offset, found) = match form {
+            LogForm::JsonFile => last_lines(&mut file, count)?,
+            LogForm::Local => last_messages(&mut file, count)?,
+        };
+        file.seek(SeekFrom::Start(offset))?;
+        input.bytes = Box::new(file);
+        Ok(Some((input, found)))
+    }
+
+    /// The next entry that is asked for; `None` at the present end.
+    fn next(&mut self) -> io::Result<Option<LogEntry>> {
+        while let Some(entry) = self.step()? {
+            if self.skip > 0 {
+                self.skip -= 1;
+            } else if entry.is_some() {
+                return Ok(entry);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The next entry, or what stands in the place of one.
+    fn step(&mut self) -> io::Result<Option<Option<LogEntry>>> {
+        loop {
+            let rest = &self.pending[self.start..];
+            let decoded = match self.form {
+                LogForm::JsonFile => json::decode(rest),
+                LogForm::Local => local::decode(rest)?,
+            };
+            if let Some((taken, entry)) = decoded {
+                self.start += taken;
+                return Ok(Some(entry));
+            }
+            self.pending.drain(..self.start);
+            self.start = 0;
+            if self.bytes.by_ref().take(BLOCK_BYTES).read_to_end(&mut self.pending)? == 0 {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+fn is_compressed(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "gz")
+}
+
+/// Where the last `count` lines begin, found from the end, and how many there are.
+fn last_lines(file: &mut File, count: usize) -> io::Result<(u64, usize)> {
     let mut end = file.seek(SeekFrom::End(0))?;
     let mut lines = 0;
     let mut block = Vec::new();
@@ -146,11 +283,25 @@ fn tail_offset(file: &mut File, count: usize) -> io::Result<u64> {
         file.by_ref().take(end - begin).read_to_end(&mut block)?;
         for (place, _) in block.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n') {
             if lines == count {
-                return Ok(begin + place as u64 + 1);
+                return Ok((begin + place as u64 + 1, count));
             }
             lines += 1;
         }
         end = begin;
     }
-    Ok(0)
+    Ok((0, lines))
+}
+
+/// The same for entries between their lengths.
+fn last_messages(file: &mut File, count: usize) -> io::Result<(u64, usize)> {
+    let mut end = file.seek(SeekFrom::End(0))?;
+    for found in 0..count {
+        let mut length = [0; 4];
+        let Some(place) = end.checked_sub(4) else { return Ok((end, found)) };
+        file.seek(SeekFrom::Start(place))?;
+        file.read_exact(&mut length)?;
+        let whole = local::entry_length(length)? as u64 + 8;
+        end = end.checked_sub(whole).ok_or(io::ErrorKind::InvalidData)?;
+    }
+    Ok((end, count))
 }

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use shale_runtime::log::{LogOptions, LogReader};
+use shale_runtime::log::{LogFile, LogOptions, LogReader};
 use shale_runtime::spec::User;
 use shale_runtime::{
     AttachStreams, Container, ContainerSpec, ControlError, DETACH_KEYS, DetachedSpec, ExecSpec, Restart,
@@ -19,7 +19,7 @@ use crate::setup::Machine;
 const ALL: AttachStreams = AttachStreams { stdin: true, stdout: true, stderr: true };
 
 fn detached(machine: &Machine, container: ContainerSpec) -> DetachedSpec {
-    let log = Some(machine.path("json.log"));
+    let log = Some(LogFile::whole(machine.path("json.log")));
     DetachedSpec {
         container,
         log,
@@ -40,7 +40,8 @@ fn begin(machine: &Machine, spec: &DetachedSpec) -> Container {
 }
 
 fn logged(machine: &Machine) -> Vec<(String, String)> {
-    let mut reader = LogReader::open(&machine.path("json.log"), LogOptions::default()).unwrap();
+    let mut reader =
+        LogReader::open(&LogFile::whole(machine.path("json.log")), LogOptions::default()).unwrap();
     std::iter::from_fn(|| reader.next_entry().unwrap())
         .map(|entry| (format!("{:?}", entry.stream).to_lowercase(), entry.line))
         .collect()
@@ -96,7 +97,7 @@ fn long_lines_are_logged_in_dockers_pieces() {
     let lengths: Vec<usize> = logged(&machine).iter().map(|(_, line)| line.len()).collect();
     assert_eq!(lengths, [16384, 16384, 7233, 4]);
     let tail = LogOptions { tail: Some(2), ..LogOptions::default() };
-    let mut reader = LogReader::open(&machine.path("json.log"), tail).unwrap();
+    let mut reader = LogReader::open(&LogFile::whole(machine.path("json.log")), tail).unwrap();
     assert_eq!(reader.next_entry().unwrap().unwrap().line.len(), 7233);
     assert_eq!(reader.next_entry().unwrap().unwrap().line, "tail");
     assert_eq!(reader.next_entry().unwrap(), None);
@@ -108,7 +109,8 @@ fn logs_follow_until_the_end() {
     let container =
         begin(&machine, &detached(&machine, machine.shell("for i in 1 2 3; do echo $i; sleep 0.1; done")));
     eventually("a log", || machine.path("json.log").exists());
-    let mut reader = LogReader::open(&machine.path("json.log"), LogOptions::default()).unwrap();
+    let mut reader =
+        LogReader::open(&LogFile::whole(machine.path("json.log")), LogOptions::default()).unwrap();
     let mut lines = String::new();
     while let Some(entry) = reader.follow(|| container.state().unwrap().status == Status::Exited).unwrap() {
         lines.push_str(&entry.line);
@@ -296,9 +298,10 @@ fn twenty_detached_at_once() {
             let machine = &machine;
             scope.spawn(move || {
                 let mut spec = detached(machine, machine.shell(&format!("echo {number}; exit {number}")));
-                spec.log = Some(machine.path(&format!("log-{number}")));
+                let path = machine.path(&format!("log-{number}"));
+                spec.log = Some(LogFile::whole(&path));
                 assert_eq!(begin(machine, &spec).wait().unwrap().code, number);
-                let text = fs::read_to_string(spec.log.unwrap()).unwrap();
+                let text = fs::read_to_string(path).unwrap();
                 assert!(
                     text.starts_with(&format!("{{\"log\":\"{number}\\n\",\"stream\":\"stdout\",")),
                     "{text}"

@@ -164,9 +164,9 @@ const fn run_flags() -> [Flag; 104] {
         Flag::value("volume", Some('v'), Kind::List("list"), "Bind mount a volume"),
         Flag::value("workdir", Some('w'), Kind::Text, "Working directory inside the container"),
         text("isolation", "Container isolation technology; \"default\" is the only one on Linux"),
-        text("log-driver", "Logging driver for the container: \"json-file\" (default) or \"none\"")
+        text("log-driver", "Logging driver for the container: \"json-file\" (default), \"local\" or \"none\"")
             .completed_by(Completes::Words(&["json-file", "none"])),
-        list("log-opt", "Log driver options; there is none that is supported"),
+        list("log-opt", "Log driver options: \"max-size\", \"max-file\" and \"compress\""),
         Flag::value("publish", Some('p'), Kind::List("list"), "Publish a container's port(s) to the host; needs --network host"),
         Flag::switch("publish-all", Some('P'), "Publish all exposed ports to random ports; needs --network host"),
         text("restart", "Restart policy to apply when a container exits: no, on-failure[:max-retries], always, unless-stopped")

@@ -1,7 +1,6 @@
 //! `shale logs`.
 
 use std::io::{self, Write};
-use std::path::Path;
 
 use anyhow::anyhow;
 use jiff::Timestamp;
@@ -31,11 +30,7 @@ pub fn run(context: &Context, logs: &Logs) -> Result<(), Failure> {
     let tail = logs.tail.as_deref().and_then(|tail| tail.parse().ok());
     let options =
         LogOptions { tail, since: moment(&logs.since, "since")?, until: moment(&logs.until, "until")? };
-    let path = Path::new(record.log_path());
-    if !path.exists() {
-        return Ok(());
-    }
-    let mut reader = LogReader::open(path, options)?;
+    let mut reader = LogReader::open(&engine.container_log(&record)?, options)?;
     let mut stdout = io::BufWriter::new(io::stdout().lock());
     let mut stderr = io::stderr().lock();
     loop {

@@ -184,8 +184,12 @@ fn host_config(run: &Run) -> anyhow::Result<HostConfig> {
         let policy = restart_policy(policy)?;
         host.set("RestartPolicy", policy);
     }
-    if let Some(driver) = &run.log_driver {
-        host.set("LogConfig", json!({ "Type": driver, "Config": {} }));
+    if run.log_driver.is_some() || !run.log_options.is_empty() {
+        let pairs = run.log_options.iter().map(|option| option.split_once('=').unwrap_or((option, "")));
+        // In order of their names, as Go writes maps.
+        let config: BTreeMap<&str, &str> = pairs.collect();
+        let driver = run.log_driver.as_deref().unwrap_or("json-file");
+        host.set("LogConfig", json!({ "Type": driver, "Config": config }));
     }
     if let Some(runtime) = &run.runtime {
         host.set("Runtime", runtime.clone());
