@@ -17,7 +17,7 @@ use crate::commit::whiteouts_of_process;
 use crate::context::Context;
 use crate::copy::source::MountedRoot;
 use crate::error::BuildError;
-use crate::options::{BuildOptions, NamedContext};
+use crate::options::{BuildOptions, ImageFormat, NamedContext};
 use crate::parallel::Cancel;
 use crate::ports::{Images, Output};
 use crate::stage::StageState;
@@ -201,12 +201,16 @@ impl Builder<'_> {
             self.output.text(&text);
         }
         let last = self.stages.get(&target).ok_or(BuildError::NoImage)?;
+        let last = last.clone();
         let (mut image, base) = (last.image.ok_or(BuildError::NoImage)?, last.base);
         let mut stages: Vec<_> = self.stages.iter().collect();
         stages.sort_unstable_by_key(|(index, _)| **index);
         let stages = stages.into_iter().filter_map(|(_, stage)| stage.image).collect();
         if self.options.squash {
             image = self.squash(image, base)?;
+        }
+        if self.options.format == ImageFormat::BuildKit {
+            image = self.write_for_buildkit(&last)?;
         }
         self.sync()?;
         Ok(Built { image, stages, steps: std::mem::take(&mut self.reports) })
@@ -466,6 +470,7 @@ impl Builder<'_> {
         let layers = stage.parent.rootfs.diff_ids.len();
         self.is_cached = false;
         self.dispatch(stage, step, &command, &defaults)?;
+        self.note_for_buildkit(stage, &command, layers);
         let top = stage.top().filter(|_| stage.parent.rootfs.diff_ids.len() > layers);
         let layer = top.and_then(|top| self.store.find_layer(top).ok().flatten());
         self.reports.push(StepReport {

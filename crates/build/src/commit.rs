@@ -95,7 +95,7 @@ impl Builder<'_> {
         let root = Rootfs::open(&diff).map_err(|source| disk("open", &diff, source))?;
         let options = Pack { whiteouts: self.whiteouts, ..Pack::default() };
         let packed = pack_with_tar_split(&root, &mut io::sink(), layer.tar_split(), &options)?;
-        if packed.entries == 0 {
+        if packed.entries == 0 && !self.keeps_empty_layers() {
             return Ok(None);
         }
         Ok(Some(layer.finish(packed.diff_id, packed.size_bytes)?))

@@ -133,8 +133,9 @@ impl Builder<'_> {
         let parents = if request.parents { "--parents " } else { "" };
         // The classic builder forgot the blank behind --chown; without it a dockerd 20.10 finds no cache.
         let link = if request.link { "--link " } else { "" };
-        let comment =
-            format!("{} {link}{parents}{chmod}{chown}{hash} in {} ", request.keyword, request.destination);
+        let kept = if self.keeps_empty_layers() { "--keep-empty-layer " } else { "" };
+        let (keyword, destination) = (request.keyword, request.destination);
+        let comment = format!("{keyword} {kept}{link}{parents}{chmod}{chown}{hash} in {destination} ");
         let config = stage.noted_in_one_word(&comment);
         if self.hit(stage, &config)? {
             return Ok(());

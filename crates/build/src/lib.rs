@@ -7,6 +7,7 @@
 
 mod archive;
 mod build;
+mod buildkit;
 mod cache;
 mod cache_source;
 mod commit;
@@ -39,7 +40,7 @@ pub use excerpt::excerpt;
 pub use export::{export_directory, export_tar, unpack_directory};
 pub use git::{GitError, GitSource};
 pub use namespace::enter_mount_namespace;
-pub use options::{BuildOptions, NamedContext, RunNetwork};
+pub use options::{BuildOptions, ImageFormat, NamedContext, RunNetwork};
 pub use owner::OwnerError;
 pub use parallel::Cancel;
 pub use ports::{Images, Output, PortError};

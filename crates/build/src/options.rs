@@ -26,6 +26,8 @@ pub struct BuildOptions {
     pub cache_from: Vec<ImageId>,
     /// `--squash`: everything that the last stage adds becomes one layer.
     pub squash: bool,
+    /// `--format`: how the finished image is written.
+    pub format: ImageFormat,
     /// `--build-context`: what stands for a stage or an image of this name.
     pub named_contexts: BTreeMap<String, NamedContext>,
     /// `--pull`
@@ -71,6 +73,16 @@ pub enum NamedContext {
     Directory(PathBuf),
 }
 
+/// Whose form config and history of the finished image have. It is no question of meaning: any dialect has either.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ImageFormat {
+    /// The classic builder's.
+    #[default]
+    Classic,
+    /// BuildKit's: its words for each step, and a layer also of a `RUN` that changed nothing.
+    BuildKit,
+}
+
 /// The network of `RUN`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RunNetwork {
@@ -91,6 +103,7 @@ impl Default for BuildOptions {
             no_cache_stages: Vec::new(),
             cache_from: Vec::new(),
             squash: false,
+            format: ImageFormat::default(),
             named_contexts: BTreeMap::new(),
             refresh_bases: false,
             platform: None,

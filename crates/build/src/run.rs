@@ -97,6 +97,9 @@ impl Builder<'_> {
             // The classic builder makes another layer of the same words.
             parts.push("volumes are kept".to_owned());
         }
+        if self.keeps_empty_layers() {
+            parts.push("an empty layer is kept".to_owned());
+        }
         if !parts.is_empty() {
             parts.insert(0, "#".to_owned());
         }
@@ -109,7 +112,7 @@ impl Builder<'_> {
         let mounted = self.store.mount_layer(&layer, None, stage.top())?;
         let made = self.make_directory(stage, mounted.path());
         mounted.unmount()?;
-        if !made? {
+        if !made? && (stage.run.working_dir == "/" || !self.keeps_empty_layers()) {
             return Ok(None);
         }
         self.pack(layer)

@@ -3,6 +3,8 @@
 use shale_dockerfile::{Dialect, StageScope};
 use shale_oci::{ChainId, ImageConfig, ImageId, Platform, RunConfig};
 
+use crate::buildkit::Written;
+
 /// A stage while it is built, and afterwards what other stages start from.
 #[derive(Debug, Clone)]
 pub(crate) struct StageState {
@@ -22,6 +24,8 @@ pub(crate) struct StageState {
     pub probes: bool,
     /// Whether what other stages of this build make is used: not with `--no-cache`.
     pub shares: bool,
+    /// What BuildKit's form says of the steps so far.
+    pub written: Written,
     /// The variables.
     pub scope: StageScope,
 }
@@ -34,6 +38,7 @@ impl StageState {
         run.stdin_once = false;
         run.image = image.to_string();
         run.env = Some(scope.environment().to_list());
+        let written = Written::upon(&parent);
         StageState {
             image: Some(image),
             base: Some(image),
@@ -43,6 +48,7 @@ impl StageState {
             cmd_set: false,
             probes,
             shares: probes,
+            written,
             scope,
         }
     }
@@ -69,6 +75,7 @@ impl StageState {
             cmd_set: false,
             probes,
             shares: probes,
+            written: Written::default(),
             scope,
         }
     }

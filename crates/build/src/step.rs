@@ -141,7 +141,8 @@ impl Builder<'_> {
         // Whose the directory is belongs to the key where it is not always root's.
         let is_users = self.dialect.working_directory_belongs_to_user() && !stage.run.user.is_empty();
         let owner = if is_users { format!("--chown={} ", stage.run.user) } else { String::new() };
-        let config = stage.noted_in_one_word(&format!("WORKDIR {owner}{}", stage.run.working_dir));
+        let kept = if self.keeps_empty_layers() { "--keep-empty-layer " } else { "" };
+        let config = stage.noted_in_one_word(&format!("WORKDIR {kept}{owner}{}", stage.run.working_dir));
         if self.hit(stage, &config)? {
             return Ok(());
         }
@@ -301,7 +302,7 @@ pub(crate) fn merge_healthcheck(stage: &mut StageState) {
     }
 }
 
-fn written(pairs: &[Pair]) -> String {
+pub(crate) fn written(pairs: &[Pair]) -> String {
     pairs.iter().map(|pair| format!(" {}={}", pair.name, pair.value)).collect()
 }
 

@@ -47,6 +47,14 @@ pub(super) const BUILD: Spec = Spec {
         Flag::value("file", Some('f'), Kind::Text, "Name of the Dockerfile (Default is \"PATH/Dockerfile\")")
             .completed_by(Completes::Files),
         Flag::switch("force-rm", None, "Always remove intermediate containers"),
+        Flag::value(
+            "format",
+            None,
+            Kind::Text,
+            "Whose form config and history of the image have (\"classic\", \"buildkit\")",
+        )
+        .or("\"classic\"")
+        .completed_by(Completes::Words(&["classic", "buildkit"])),
         Flag::value("iidfile", None, Kind::Text, "Write the image ID to the file")
             .completed_by(Completes::Files),
         Flag::value("label", None, Kind::List("list"), "Set metadata for an image"),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 
 use anyhow::{Context as _, anyhow};
-use shale_build::{BuildOptions, NamedContext, Resources, Rlimit, RunNetwork};
+use shale_build::{BuildOptions, ImageFormat, NamedContext, Resources, Rlimit, RunNetwork};
 use shale_dockerfile::Dialect;
 use shale_engine::images::tag::parse_tag_target;
 use shale_oci::Reference;
@@ -23,6 +23,19 @@ pub fn dialect(text: Option<&str>) -> Result<Dialect, Failure> {
         Some(other) => {
             Err(refused("--dialect", other, "it is one of \"shale\", \"buildkit\" and \"classic\""))
         }
+    }
+}
+
+/// Reads `--format`; BuildKit squashes nothing.
+fn format(build: &Build) -> Result<ImageFormat, Failure> {
+    match build.format.as_deref() {
+        None | Some("classic") => Ok(ImageFormat::Classic),
+        Some("buildkit") if build.squash => {
+            Err(anyhow!("--squash and --format buildkit cannot be used together: BuildKit has no such image")
+                .into())
+        }
+        Some("buildkit") => Ok(ImageFormat::BuildKit),
+        Some(other) => Err(refused("--format", other, "it is one of \"classic\" and \"buildkit\"")),
     }
 }
 
@@ -93,6 +106,7 @@ pub fn options(build: &Build) -> Result<BuildOptions, Failure> {
             .map(str::to_owned)
             .collect(),
         squash: build.squash,
+        format: format(build)?,
         shell_on_failure: build.shell_on_failure,
         named_contexts: build
             .build_contexts
