@@ -72,6 +72,16 @@ pub enum CommandError {
     Running,
 }
 
+impl CommandError {
+    /// The words of `unknown` where a server knew only the path.
+    fn or_unknown(self, unknown: impl FnOnce() -> CommandError) -> CommandError {
+        match self {
+            CommandError::Unknown(_) => unknown(),
+            error => error,
+        }
+    }
+}
+
 /// A registry as a command reaches it.
 enum Reached {
     Here(OpenRoot),
@@ -227,6 +237,7 @@ pub async fn tags(config: &Config, repository: &str) -> Result<Vec<String>, Comm
         tags: Vec<String>,
     }
     let name = parse_repository(repository)?;
+    let unknown = || CommandError::Unknown(format!("the repository {repository}"));
     let reached = reach(config).await?;
     let mut tags: Vec<String> = Vec::new();
     loop {
@@ -234,12 +245,13 @@ pub async fn tags(config: &Config, repository: &str) -> Result<Vec<String>, Comm
         let page = match &reached {
             Reached::Here(root) => {
                 let found = root.registry.metadata.tags(&name, Page { after, limit: PAGE }).await?;
-                found.ok_or_else(|| CommandError::Unknown(repository.to_owned()))?
+                found.ok_or_else(unknown)?
             }
             Reached::Server(server) => {
                 let last = query::encode(&after.unwrap_or_default());
                 let path = format!("/v2/{name}/tags/list?n={PAGE}&last={last}");
-                server.ask::<Tags>(Method::GET, &path, Vec::new()).await?.tags
+                let asked = server.ask::<Tags>(Method::GET, &path, Vec::new()).await;
+                asked.map_err(|error| error.or_unknown(unknown))?.tags
             }
         };
         if page.is_empty() {
@@ -267,7 +279,7 @@ pub enum Doomed {
 pub async fn delete(config: &Config, repository: &str, doomed: &Doomed) -> Result<(), CommandError> {
     let name = parse_repository(repository)?;
     let unknown = || match doomed {
-        Doomed::Repository => CommandError::Unknown(repository.to_owned()),
+        Doomed::Repository => CommandError::Unknown(format!("the repository {repository}")),
         Doomed::Tag(tag) => CommandError::Unknown(format!("{repository}:{tag}")),
         Doomed::Manifest(digest) => CommandError::Unknown(format!("{repository}@{digest}")),
     };
@@ -291,10 +303,8 @@ pub async fn delete(config: &Config, repository: &str, doomed: &Doomed) -> Resul
                 Doomed::Tag(tag) => format!("/v2/{name}/manifests/{}", query::encode(tag)),
                 Doomed::Manifest(digest) => format!("/v2/{name}/manifests/{digest}"),
             };
-            server.send(Method::DELETE, &path, Vec::new()).await.map(drop).map_err(|error| match error {
-                CommandError::Unknown(_) => unknown(),
-                error => error,
-            })
+            let sent = server.send(Method::DELETE, &path, Vec::new()).await;
+            sent.map(drop).map_err(|error| error.or_unknown(unknown))
         }
     }
 }

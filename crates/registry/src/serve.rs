@@ -92,8 +92,8 @@ impl Server {
     ///
     /// # Errors
     /// [`StartError`].
-    pub async fn bind(config: Config) -> Result<Server, StartError> {
-        listen::raise_descriptor_limit(config.limits.connections_max);
+    pub async fn bind(mut config: Config) -> Result<Server, StartError> {
+        config.limits.connections_max = listen::raise_descriptor_limit(config.limits.connections_max);
         let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
         let mut listeners = listen::passed()
             .map_err(|source| StartError::Listen { place: "systemd's sockets".to_owned(), source })?;

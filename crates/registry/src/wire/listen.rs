@@ -20,22 +20,33 @@ const OTHER_DESCRIPTORS: u64 = 256;
 
 /// Lets this process have a descriptor for each connection and for the file that it sends or receives. What processes begin
 /// with, mostly 1024, is for programs that call select(2); nothing here does.
-pub(crate) fn raise_descriptor_limit(connections_max: usize) {
+///
+/// Returns how many connections there may be: fewer than `connections_max` where the system allows no more descriptors, so
+/// that the next client waits for its turn instead of being dropped.
+pub(crate) fn raise_descriptor_limit(connections_max: usize) -> usize {
     let wanted = 2 * connections_max as u64 + OTHER_DESCRIPTORS;
     let limit = getrlimit(Resource::Nofile);
     let current = limit.current.unwrap_or(u64::MAX);
-    let possible = limit.maximum.map_or(wanted, |maximum| wanted.min(maximum));
+    let mut possible = limit.maximum.map_or(wanted, |maximum| wanted.min(maximum));
     if current < possible {
         let raised = Rlimit { current: Some(possible), maximum: limit.maximum };
         if let Err(error) = setrlimit(Resource::Nofile, raised) {
             tracing::warn!("could not raise the limit of open files from {current}: {error}");
+            possible = current;
         }
     }
-    if possible < connections_max as u64 + OTHER_DESCRIPTORS {
-        tracing::warn!(
-            "the limit of open files, {possible}, is reached before {connections_max} connections are"
+    connections_within(connections_max, possible)
+}
+
+fn connections_within(connections_max: usize, descriptors: u64) -> usize {
+    let possible = descriptors.saturating_sub(OTHER_DESCRIPTORS).max(1);
+    let connections = connections_max.min(usize::try_from(possible).unwrap_or(usize::MAX));
+    if connections < connections_max {
+        tracing::info!(
+            "{connections} connections at once, no more: the limit of open files is {descriptors}"
         );
     }
+    connections
 }
 
 /// A socket that clients connect to.
@@ -111,4 +122,16 @@ pub(crate) fn passed() -> io::Result<Vec<Listener>> {
         });
     }
     Ok(listeners)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_never_more_connections_than_descriptors() {
+        assert_eq!(connections_within(20_000, 40_256), 20_000);
+        assert_eq!(connections_within(20_000, 20_000), 19_744);
+        assert_eq!(connections_within(20_000, 100), 1);
+    }
 }

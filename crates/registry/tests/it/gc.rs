@@ -46,6 +46,8 @@ async fn what_nothing_names_goes_and_the_rest_stays() {
     assert_eq!(commands::repositories(&server.config).await.unwrap(), ["b"]);
     commands::delete(&server.config, "b", &Doomed::Tag("v1".to_owned())).await.unwrap();
     assert_eq!(commands::tags(&server.config, "b").await.unwrap(), ["v2"]);
+    let unknown = commands::tags(&server.config, "nobody/here").await.unwrap_err();
+    assert_eq!(unknown.to_string(), "the repository nobody/here does not exist");
     // Untagged manifests stay unless the policy says otherwise.
     assert_eq!(commands::gc(&server.config, &at_once()).await.unwrap().blobs, 0);
     let options = CollectOptions { untagged_after: Some(Duration::ZERO), ..at_once() };
