@@ -168,6 +168,17 @@ impl Pair {
         lines.iter().map(|line| format!("case {number}, {:?}: {line}", case.dockerfile)).collect()
     }
 
+    /// Builds a case with docker's classic builder, and with the program in the dialect that it speaks by itself.
+    pub fn both_as_used(&self, number: usize, case: Case) -> [Finished; 2] {
+        let context = self.prepare(number, case);
+        let tag = format!("used:{number}");
+        std::thread::scope(|scope| {
+            let theirs = scope.spawn(|| self.docker_build(case, &context, &tag));
+            let ours = self.shale.run(&self.arguments(case, &context, &tag));
+            [theirs.join().expect("running a command does not panic"), ours]
+        })
+    }
+
     /// Gives both builders an image `tag` that cases can start from.
     pub fn build_base(&self, tag: &str, case: Case) {
         let context = self.prepare(0, case);

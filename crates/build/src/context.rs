@@ -13,6 +13,8 @@ use crate::tree::{Tree, read_regular, read_small_file};
 
 /// Largest ignore file that is read.
 const IGNORE_SIZE_MAX: u64 = 16 << 20;
+/// So many names are looked at for the one that was meant.
+const ENTRIES_MAX: usize = 10_000;
 
 /// Why there is no context to build from. The texts are those of docker's command line.
 #[derive(Debug, thiserror::Error)]
@@ -24,8 +26,8 @@ pub enum ContextError {
     #[error("unable to prepare context: context must be a directory: {}", .0.display())]
     NotDirectory(PathBuf),
     /// There is no Dockerfile.
-    #[error("unable to prepare context: unable to evaluate symlinks in Dockerfile path: lstat {}: no such file or directory", .0.display())]
-    NoDockerfile(PathBuf),
+    #[error("unable to prepare context: unable to evaluate symlinks in Dockerfile path: lstat {}: no such file or directory{}", .0.display(), .1)]
+    NoDockerfile(PathBuf, String),
     /// A file cannot be read, or is none.
     #[error("could not read {}: {source}", path.display())]
     Read {
@@ -150,7 +152,7 @@ impl Context {
         let failed = |source: io::Error| ContextError::Read { path: path.clone(), source };
         let tree = Tree::context(context, IgnoreFile::default()).map_err(failed)?;
         let read = read_small_file(tree.descriptor(), named, DOCKERFILE_SIZE_MAX as u64).map_err(failed)?;
-        Ok((path.clone(), read.ok_or(ContextError::NoDockerfile(path))?))
+        Ok((path.clone(), read.ok_or_else(|| no_dockerfile(&path))?))
     }
 
     /// Finds and reads the Dockerfile: `named`, or `Dockerfile`, or `dockerfile` in `context`; returns its path too.
@@ -168,7 +170,7 @@ impl Context {
         };
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let failed = |source: io::Error| match source.kind() {
-            io::ErrorKind::NotFound => ContextError::NoDockerfile(path.clone()),
+            io::ErrorKind::NotFound => no_dockerfile(&path),
             _ => ContextError::Read { path: path.clone(), source },
         };
         let content = if named.is_none() {
@@ -181,13 +183,29 @@ impl Context {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("Dockerfile");
             let read =
                 read_small_file(tree.descriptor(), name, DOCKERFILE_SIZE_MAX as u64).map_err(failed)?;
-            read.ok_or_else(|| ContextError::NoDockerfile(path.clone()))?
+            read.ok_or_else(|| no_dockerfile(&path))?
         } else {
             let file = openat(CWD, &path, flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
             read_regular(file, DOCKERFILE_SIZE_MAX as u64).map_err(failed)?
         };
         Ok((path, content))
     }
+}
+
+/// Says where the Dockerfile was looked for, and which file there was probably meant.
+fn no_dockerfile(path: &Path) -> ContextError {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let entries = path.parent().and_then(|directory| std::fs::read_dir(directory).ok());
+    let names = entries.into_iter().flatten().flatten().take(ENTRIES_MAX).map(|entry| entry.file_name());
+    let is_meant = |name: &String| {
+        let name = name.to_ascii_lowercase();
+        (name.contains("dockerfile") || name.contains("containerfile")) && !name.ends_with(".dockerignore")
+    };
+    let nearest = names.map(|name| name.to_string_lossy().into_owned()).filter(is_meant).min();
+    let hint = nearest.map_or_else(String::new, |name| {
+        format!(" (did you mean -f {}?)", path.with_file_name(name).display())
+    });
+    ContextError::NoDockerfile(path, hint)
 }
 
 /// Reads `<Dockerfile>.dockerignore` where there is one.

@@ -39,6 +39,9 @@ impl Span {
 pub(crate) fn excerpt(file_name: &str, source: &str, span: Span) -> String {
     const CONTEXT_LINES: usize = 3;
     const RULE: &str = "--------------------";
+    if source.is_empty() {
+        return String::new();
+    }
     let first = span.start.line.saturating_sub(CONTEXT_LINES).max(1);
     let last = span.end.line + CONTEXT_LINES;
     let mut shown = format!("{file_name}:{}\n{RULE}\n", span.start.line);

@@ -427,8 +427,15 @@ impl<'a> Lexer<'a> {
             Some(_) => {}
         }
         let name = self.name();
-        let Some(operator) = self.next() else { return Err(self.unsupported("", None)) };
         let is_full = self.dialect.has_pattern_expansion();
+        let Some(operator) = self.next() else {
+            return Err(match self.dialect {
+                Dialect::Classic => ExpandFault::MissingColon,
+                // To the letter: Go's sign for the end, written as a character.
+                Dialect::BuildKit => self.unsupported("", None),
+                Dialect::Shale => ExpandFault::OpenBrace,
+            });
+        };
         match operator {
             '}' => match self.value(name) {
                 Some(value) => self.push_value(result, value),

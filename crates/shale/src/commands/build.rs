@@ -274,15 +274,22 @@ struct Bases<'a> {
 
 impl Images for Bases<'_> {
     fn resolve(&self, name: &str, platform: Option<&Platform>, refresh: bool) -> Result<ImageId, PortError> {
+        let mut hint = String::new();
         if !refresh
             && let Ok(image) = self.engine.load_image(name)
-            && ImageConfig::parse(&image.config).is_ok_and(|config| {
-                platform.is_none_or(|wanted| wanted.choose([Some(&config.platform())].into_iter()).is_some())
-            })
+            && let Ok(config) = ImageConfig::parse(&image.config)
         {
-            return Ok(image.id);
+            let own = config.platform();
+            match platform.filter(|wanted| wanted.choose([Some(&own)].into_iter()).is_none()) {
+                None => return Ok(image.id),
+                Some(wanted) => hint = format!("the {name} that is here is for {own}, not for {wanted}"),
+            }
         }
-        self.pull(name, platform).map_err(port_error)
+        let pulled = self.pull(name, platform);
+        pulled.map_err(|failure| match failure {
+            Failure::Error(error) if !hint.is_empty() => error.context(hint).into(),
+            other => port_error(other),
+        })
     }
 
     fn download(&self, url: &str, out: &mut (dyn Write + Send)) -> Result<Option<i64>, PortError> {
