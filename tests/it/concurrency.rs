@@ -75,7 +75,7 @@ fn eight_pulls_beside_rmi_gc_and_images_are_one_serial_run() {
     let blobs = together.diff_ids.keys().filter(|digest| alone.diff_ids.contains_key(*digest));
     for digest in blobs {
         let count = downloads.get(&format!("sha256:{digest}")).copied().unwrap_or(0);
-        assert!(count <= 1, "{digest} was downloaded {count} times");
+        assert_eq!(count, 1, "downloads of {digest}");
     }
     assert!(shale.run(&["fsck"]).is_success());
 }
