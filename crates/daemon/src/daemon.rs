@@ -18,9 +18,9 @@ use crate::containers::lives::Lives;
 use crate::events::Events;
 use crate::failure::Failure;
 use crate::metrics::Metrics;
-use crate::request::Call;
+use crate::request::{Call, is_before_json_errors};
 use crate::route::Route;
-use crate::{build, containers, images, metrics, objects, system, volumes};
+use crate::{build, containers, images, metrics, networks, objects, system, volumes};
 
 /// What is served, for programs; a test holds it against the routes.
 pub(crate) const OPEN_API: &str = include_str!("../openapi.json");
@@ -86,6 +86,7 @@ impl Daemon {
         let (method, uri) = (head.method.clone(), head.uri.clone());
         let outcome = match Call::parse(head) {
             Ok(call) => self.dispatch(&call, body).await,
+            Err(failure) if is_before_json_errors(uri.path()) => Ok(failure.plain_answer()),
             Err(failure) => Err(failure),
         };
         let mut answer = outcome.unwrap_or_else(|failure| {
@@ -167,6 +168,13 @@ impl Daemon {
             Route::VolumesPrune => volumes::prune(self, call).await,
             Route::Volume(name) => volumes::inspect(self, name).await,
             Route::VolumeRemove(name) => volumes::remove(self, call, name).await,
+            Route::Networks => networks::list(self, call).await,
+            Route::NetworkCreate => networks::create(self, call, body).await,
+            Route::NetworksPrune => networks::prune(self, call).await,
+            Route::Network(name) => networks::inspect(self, call, name).await,
+            Route::NetworkRemove(name) => networks::remove(self, name).await,
+            Route::NetworkConnect(name) => networks::connect(self, call, body, name).await,
+            Route::NetworkDisconnect(name) => networks::disconnect(self, call, body, name).await,
             Route::NotServed(what) => Err(not_served(what)),
             objects => objects::answer(call, objects),
         }

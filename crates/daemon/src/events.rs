@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use shale_engine::containers::Record;
 use shale_engine::images::filter::matches;
+use shale_engine::networks::Network;
 use shale_engine_api::ApiVersion;
 use tokio::sync::{broadcast, mpsc};
 
@@ -297,6 +298,17 @@ impl Daemon {
             attributes: std::iter::once(driver).chain(more).collect(),
             at: Timestamp::now(),
         });
+    }
+
+    /// Tells that something befell a network, or a container in it.
+    pub(crate) fn network_event(&self, network: &Network, action: &str, container: Option<&str>) {
+        let mut attributes = BTreeMap::from([
+            ("name".to_owned(), network.name.clone()),
+            ("type".to_owned(), network.settings.driver.clone()),
+        ]);
+        attributes.extend(container.map(|id| ("container".to_owned(), id.to_owned())));
+        let (kind, action, id, at) = (Kind::Network, action.to_owned(), network.id.clone(), Timestamp::now());
+        self.events.tell(Event { kind, action, id, attributes, at });
     }
 
     /// Tells that things were pruned.

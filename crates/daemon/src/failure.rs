@@ -4,7 +4,9 @@ mod containers;
 
 use std::error::Error;
 
-use http::StatusCode;
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
 use serde_json::json;
 use shale_engine::archive::import::ImportError;
 use shale_engine::archive::save::SaveError;
@@ -22,7 +24,7 @@ use shale_engine::remote::RemoteError;
 use shale_oci::{PlatformError, ReferenceError};
 use shale_registry_client::{ClientError, LoginError, ManifestError, RequestError};
 
-use crate::answer::{Answer, with_status};
+use crate::answer::{Answer, whole, with_status};
 
 /// A refusal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +64,14 @@ impl Failure {
 
     pub(crate) fn answer(&self) -> Answer {
         with_status(self.status, &json!({ "message": self.message }))
+    }
+
+    /// As [`Failure::answer`], for clients of a time when errors were plain text.
+    pub(crate) fn plain_answer(&self) -> Answer {
+        let mut answer = whole(Bytes::from(format!("{}\n", self.message)));
+        *answer.status_mut() = self.status;
+        answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        answer
     }
 }
 

@@ -14,6 +14,7 @@ mod events;
 mod failure;
 mod images;
 mod metrics;
+mod networks;
 mod objects;
 mod progress;
 mod registry_auth;

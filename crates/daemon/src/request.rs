@@ -83,6 +83,14 @@ async fn read_whole(mut body: RequestBody) -> Result<Bytes, Failure> {
     Ok(bytes.freeze())
 }
 
+/// Whether a client asks in a version of the API in which errors were plain text.
+///
+/// Source: moby `api/server/httputils/httputils.go` at v20.10.24, where JSON begins after 1.23.
+pub(crate) fn is_before_json_errors(path: &str) -> bool {
+    let version = path.strip_prefix("/v").and_then(|rest| rest.split('/').next()?.parse::<ApiVersion>().ok());
+    version.is_some_and(|version| version <= ApiVersion::one(23))
+}
+
 /// Splits `/v1.41` off a path; a path without it is of the newest version.
 fn split_version(path: &str) -> Result<(ApiVersion, &str), Failure> {
     let bare = (ApiVersion::NEWEST, path);

@@ -38,6 +38,10 @@ pub(crate) enum Route {
     Networks,
     NetworksPrune,
     Network(String),
+    NetworkConnect(String),
+    NetworkCreate,
+    NetworkDisconnect(String),
+    NetworkRemove(String),
     Volumes,
     VolumeCreate,
     VolumesPrune,
@@ -112,14 +116,13 @@ impl Route {
             ("exec", rest) => exec(method, rest),
             ("networks", "") if is_get => Some(Route::Networks),
             ("networks", "prune") if is_post => Some(Route::NetworksPrune),
-            ("networks", "create") if is_post => Some(Route::NotServed("creating networks")),
-            ("networks", rest) if is_post && rest.ends_with("/connect") => {
-                Some(Route::NotServed("connecting containers to networks"))
+            ("networks", "create") if is_post => Some(Route::NetworkCreate),
+            ("networks", rest) if is_post => {
+                let connect = named(rest, "/connect").map(Route::NetworkConnect);
+                connect.or_else(|| named(rest, "/disconnect").map(Route::NetworkDisconnect))
             }
-            ("networks", rest) if is_post && rest.ends_with("/disconnect") => {
-                Some(Route::NotServed("disconnecting containers from networks"))
-            }
-            ("networks", rest) if is_get || is_delete => first(rest).map(Route::Network),
+            ("networks", rest) if is_get => first(rest).map(Route::Network),
+            ("networks", rest) if is_delete => first(rest).map(Route::NetworkRemove),
             ("volumes", "") if is_get => Some(Route::Volumes),
             ("volumes", "prune") if is_post => Some(Route::VolumesPrune),
             ("volumes", "create") if is_post => Some(Route::VolumeCreate),
@@ -304,6 +307,7 @@ mod tests {
                             Route::Container(OfContainer::Remove, _)
                                 | Route::ImageRemove(_)
                                 | Route::Network(_)
+                                | Route::NetworkRemove(_)
                                 | Route::Plugin(_)
                                 | Route::Volume(_)
                                 | Route::VolumeRemove(_)
@@ -342,6 +346,7 @@ mod tests {
             include_str!("images/search.rs"),
             include_str!("images/tag.rs"),
             include_str!("system.rs"),
+            include_str!("networks.rs"),
             include_str!("volumes.rs"),
         ] {
             for read in source.split("query.").skip(1) {

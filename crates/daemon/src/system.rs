@@ -85,7 +85,30 @@ pub(crate) async fn info(daemon: &Daemon, call: &Call) -> Result<Answer, Failure
         described["KernelMemory"] = json!(has_limits);
         described["KernelMemoryTCP"] = json!(has_limits);
     }
+    if call.version >= ApiVersion::one(44) {
+        described["CDISpecDirs"] = json!([]);
+    }
+    if call.version >= ApiVersion::one(49) {
+        leave_out_old(&mut described);
+    }
     Ok(document(&described))
+}
+
+/// Takes out what the API no longer has from 1.49 on.
+fn leave_out_old(described: &mut Value) {
+    let mut remove = |object: &str, key: &str| {
+        let of = if object.is_empty() { Some(&mut *described) } else { described.get_mut(object) };
+        of.and_then(Value::as_object_mut).map(|map| map.shift_remove(key));
+    };
+    for commit in ["ContainerdCommit", "RuncCommit", "InitCommit"] {
+        remove(commit, "Expected");
+    }
+    for key in ["AllowNondistributableArtifactsCIDRs", "AllowNondistributableArtifactsHostnames"] {
+        remove("RegistryConfig", key);
+    }
+    for key in ["BridgeNfIptables", "BridgeNfIp6tables"] {
+        remove("", key);
+    }
 }
 
 fn store(root: &Path) -> Value {

@@ -11,6 +11,7 @@ pub mod commit;
 pub mod copy;
 pub mod create;
 pub mod document;
+pub mod endpoints;
 pub mod exec;
 pub mod find;
 pub mod health;

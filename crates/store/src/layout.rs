@@ -198,6 +198,11 @@ impl Layout {
         self.shale.join("leases")
     }
 
+    /// The records of networks.
+    pub(crate) fn networks(&self) -> PathBuf {
+        self.shale.join("networks.json")
+    }
+
     pub(crate) fn downloads(&self) -> PathBuf {
         self.shale.join("downloads")
     }

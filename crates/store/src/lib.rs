@@ -20,6 +20,7 @@ mod layout;
 mod lease;
 mod lock;
 mod mounts;
+mod networks;
 mod open;
 mod random;
 mod reach;

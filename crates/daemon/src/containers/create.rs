@@ -4,6 +4,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use shale_engine::containers::HostConfig;
 use shale_engine::containers::create::Create;
+use shale_engine_api::ApiVersion;
 use shale_oci::{ImageConfig, Platform, RunConfig};
 
 use crate::answer::{Answer, with_status};
@@ -14,7 +15,8 @@ use crate::request::Call;
 
 /// Makes a container.
 pub(crate) async fn answer(daemon: &Daemon, call: &Call, body: RequestBody) -> Result<Answer, Failure> {
-    let document: Value = call.document(body).await?;
+    let mut document: Value = call.document(body).await?;
+    let endpoints = endpoints(&mut document, call)?;
     let platform = call.query.text("platform").map(str::parse::<Platform>).transpose()?;
     let (create, mut warnings) = read(document)?;
     let create = Create { name: call.query.text("name").map(str::to_owned), ..create };
@@ -25,6 +27,9 @@ pub(crate) async fn answer(daemon: &Daemon, call: &Call, body: RequestBody) -> R
             }
             let known = engine.volume_names()?;
             let created = engine.create_container(&create)?;
+            for (network, asked) in &endpoints {
+                engine.describe_endpoint(&created.id, network, asked)?;
+            }
             let record = engine.find_container(&created.id)?;
             let volumes: Vec<String> = record.volumes().map(|volume| volume.name).collect();
             Ok((
@@ -40,6 +45,34 @@ pub(crate) async fn answer(daemon: &Daemon, call: &Call, body: RequestBody) -> R
     daemon.container_event(&record, "create", &[]);
     warnings.extend(created.warnings);
     Ok(with_status(StatusCode::CREATED, &json!({ "Id": created.id, "Warnings": warnings })))
+}
+
+/// Takes out what a document says of the container's networks.
+///
+/// Source: moby `daemon/create.go` `verifyNetworkingConfig` at v20.10.24; several networks came with API 1.44.
+fn endpoints(document: &mut Value, call: &Call) -> Result<Vec<(String, Value)>, Failure> {
+    let networking = document.as_object_mut().and_then(|map| map.shift_remove("NetworkingConfig"));
+    let endpoints = networking.unwrap_or(Value::Null)["EndpointsConfig"].take();
+    let endpoints: Vec<(String, Value)> = endpoints
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, asked)| (name.clone(), asked.clone()))
+        .collect();
+    if endpoints.len() > 1 && call.version < ApiVersion::one(44) {
+        let names: Vec<&str> = endpoints.iter().map(|(name, _)| name.as_str()).collect();
+        return Err(Failure::invalid(format!(
+            "Container cannot be connected to network endpoints: {}",
+            names.join(", ")
+        )));
+    }
+    let mode = document["HostConfig"]["NetworkMode"].as_str().unwrap_or_default();
+    let is_described = |name: &str| match name {
+        "default" | "host" | "none" => false,
+        "bridge" => matches!(mode, "" | "default" | "bridge"),
+        _ => true,
+    };
+    Ok(endpoints.into_iter().filter(|(name, _)| is_described(name)).collect())
 }
 
 fn check_platform(config: &[u8], name: &str, wanted: &Platform) -> Result<(), Failure> {
@@ -78,12 +111,6 @@ fn read(mut document: Value) -> Result<(Create, Vec<String>), Failure> {
     }
     if !host.is_null() && !host.is_object() {
         return Err(Failure::invalid("invalid JSON in the request body: HostConfig is no object"));
-    }
-    let network = host["NetworkMode"].as_str().unwrap_or_default();
-    let is_known = matches!(network, "" | "default" | "none" | "host" | "bridge");
-    if !is_known && !network.starts_with("container:") {
-        // Not 404: clients take that for a missing image, and pull it.
-        return Err(Failure::invalid(format!("network {network} not found")));
     }
     let (host_config, warnings) = host_config(host);
     Ok((Create { image, name: None, config, host_config }, warnings))
@@ -133,6 +160,11 @@ fn host_config(mut host: Value) -> (HostConfig, Vec<String>) {
             map.get("PortBindings").and_then(Value::as_object).is_some_and(|ports| !ports.is_empty());
         let mode = map.get("NetworkMode").and_then(Value::as_str).unwrap_or_default().to_owned();
         let has_bridge = mode == "bridge";
+        let is_made = !matches!(mode.as_str(), "" | "default" | "none" | "host" | "bridge")
+            && !mode.starts_with("container:");
+        if is_made {
+            warnings.push(crate::networks::WARNING.to_owned());
+        }
         if has_bridge {
             // What starts containers knows no such network.
             map.insert("NetworkMode".to_owned(), json!("default"));

@@ -88,6 +88,9 @@ pub(crate) fn shape_network(settings: &mut Value, version: ApiVersion) {
         if version >= ApiVersion::one(44) && network["DNSNames"].is_null() {
             network["DNSNames"] = Value::Null;
         }
+        if version >= ApiVersion::one(48) && network["GwPriority"].is_null() {
+            network["GwPriority"] = json!(0);
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use shale_engine::containers::archive::ArchiveError;
 use shale_engine::containers::commit::CommitError;
 use shale_engine::containers::copy::CopyError;
 use shale_engine::containers::create::{CreateError, VolumeError};
+use shale_engine::containers::endpoints::ConnectError;
 use shale_engine::containers::exec::ExecError;
 use shale_engine::containers::find::FindContainerError;
 use shale_engine::containers::list::ListContainersError;
@@ -13,6 +14,7 @@ use shale_engine::containers::remove::RemoveContainerError;
 use shale_engine::containers::rename::RenameContainerError;
 use shale_engine::containers::start::{SignalContainerError, StartContainerError};
 use shale_engine::containers::update::UpdateContainerError;
+use shale_engine::networks::NetworksError;
 use shale_engine::volumes::VolumesError;
 use shale_runtime::ControlError;
 
@@ -33,6 +35,9 @@ impl From<CreateError> for Failure {
     fn from(error: CreateError) -> Failure {
         match error {
             CreateError::Image(error) => error.into(),
+            // Not 404: clients take that for a missing image, and pull it.
+            CreateError::NoSuchNetwork(name) => Failure::invalid(format!("network {name} not found")),
+            CreateError::Endpoint(error) => error.into(),
             CreateError::NameTaken { .. } => Failure::of(StatusCode::CONFLICT, &error),
             CreateError::Volume(VolumeError::Io { .. }) => Failure::internal(&error),
             CreateError::Name(_)
@@ -49,6 +54,7 @@ impl From<StartContainerError> for Failure {
     fn from(error: StartContainerError) -> Failure {
         match error {
             StartContainerError::Find(error) => error.into(),
+            StartContainerError::NoSuchNetwork(name) => Failure::missing(format!("network {name} not found")),
             StartContainerError::Gone | StartContainerError::Paused => {
                 Failure::of(StatusCode::CONFLICT, &error)
             }
@@ -187,6 +193,45 @@ impl From<CommitError> for Failure {
             CommitError::Change(_) => Failure::of(StatusCode::BAD_REQUEST, &error),
             error => Failure::internal(&error),
         }
+    }
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Failure {
+        let status = match error {
+            ConnectError::Find(error) => return error.into(),
+            ConnectError::Network(error) => return error.into(),
+            ConnectError::Host | ConnectError::Shared | ConnectError::None => StatusCode::BAD_REQUEST,
+            ConnectError::Exists { .. } => StatusCode::FORBIDDEN,
+            ConnectError::RunningNotConnected { .. } => StatusCode::FORBIDDEN,
+            ConnectError::NotConnected { .. } | ConnectError::Record(_) | ConnectError::Disk(_) => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+        };
+        Failure::of(status, &error)
+    }
+}
+
+impl From<NetworksError> for Failure {
+    fn from(error: NetworksError) -> Failure {
+        let status = match &error {
+            NetworksError::NoSuchNetwork(_) | NetworksError::Driver(_) => StatusCode::NOT_FOUND,
+            NetworksError::Ambiguous(_) => StatusCode::BAD_REQUEST,
+            NetworksError::Predefined(_)
+            | NetworksError::NotRemoved(_)
+            | NetworksError::OnlyOne(_)
+            | NetworksError::InUse { .. } => StatusCode::FORBIDDEN,
+            NetworksError::Taken(_) => StatusCode::CONFLICT,
+            // As dockerd, though the request makes no sense.
+            NetworksError::Name(_)
+            | NetworksError::Swarm
+            | NetworksError::Subnet(_)
+            | NetworksError::Gateway(_)
+            | NetworksError::Damaged(_)
+            | NetworksError::Record(_)
+            | NetworksError::Disk(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Failure::of(status, &error)
     }
 }
 

@@ -4,6 +4,7 @@ mod build;
 mod containers;
 mod images;
 mod malformed;
+mod networks;
 mod server;
 mod system;
 mod transfer;

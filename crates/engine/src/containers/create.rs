@@ -8,6 +8,7 @@ use shale_oci::{ConfigError, ImageConfig, RunConfig};
 use shale_runtime::Signal;
 use shale_store::{BeginMountError, DiskError, PublishContainerError};
 
+use super::endpoints::ConnectError;
 use super::find::FindContainerError;
 use super::health::HealthError;
 use super::names::{self, NameError};
@@ -90,6 +91,14 @@ pub enum CreateError {
     /// The container's files could not be prepared.
     #[error("could not prepare the container's files")]
     Prepare(#[source] io::Error),
+    /// A network that nobody made.
+    #[error(
+        "network {0} not found: there are \"none\" and \"host\", \"container:NAME\" for that of another container, and those that were made through the daemon"
+    )]
+    NoSuchNetwork(String),
+    /// The network was removed meanwhile; the container is there.
+    #[error(transparent)]
+    Endpoint(ConnectError),
     /// The disk failed.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -117,6 +126,9 @@ impl Engine {
         }
         let settings = create.host_config.read().map_err(SettingsError::from)?;
         super::spec::check(&settings)?;
+        let mode = &settings.network_mode;
+        let made_network =
+            self.network_of_mode(mode).map_err(|_| CreateError::NoSuchNetwork(mode.clone()))?;
         if !config.stop_signal.is_empty() && config.stop_signal.parse::<Signal>().is_err() {
             return Err(SettingsError::StopSignal(config.stop_signal).into());
         }
@@ -173,7 +185,11 @@ impl Engine {
             attempt += 1;
             name = names::random_name(attempt);
         }
-        let network = if settings.network_mode.is_empty() { "none" } else { &settings.network_mode };
+        let network = match &made_network {
+            Some(network) => &network.name,
+            None if settings.network_mode.is_empty() => "none",
+            None => &settings.network_mode,
+        };
         let record = NewRecord {
             id: &id,
             name: &name,
@@ -197,7 +213,13 @@ impl Engine {
             }
         };
         match mount.publish(&files, durability, is_wanted) {
-            Ok(()) => Ok(Created { id, warnings }),
+            Ok(()) => {
+                if let Some(network) = made_network {
+                    self.describe_endpoint(&id, &network.id, &serde_json::Value::Null)
+                        .map_err(CreateError::Endpoint)?;
+                }
+                Ok(Created { id, warnings })
+            }
             Err(error) => Err(taken.unwrap_or(CreateError::Publish(error))),
         }
     }

@@ -89,7 +89,7 @@ impl Engine {
                     record.status() == super::Status::Exited && value.parse() == Ok(record.exit_code())
                 })
                 && any("health", &|value| record.health().unwrap_or("none") == value)
-                && any("network", &|value| record.host_config.document()["NetworkMode"] == value)
+                && any("network", &|value| record.is_in_network(value) || record.has_network_id(value))
                 && any("volume", &|value| {
                     record.mount_points().any(|point| point["Name"] == value || point["Destination"] == value)
                 })

@@ -219,6 +219,16 @@ impl Record {
     }
 }
 
+/// How a container is in a network before it ever ran.
+pub(super) fn new_endpoint() -> Value {
+    json!({
+        "IPAMConfig": null, "Links": null, "Aliases": null, "NetworkID": "", "EndpointID": "",
+        "Gateway": "", "IPAddress": "", "IPPrefixLen": 0, "IPv6Gateway": "",
+        "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0, "MacAddress": "", "DriverOpts": null,
+        "IPAMOperational": false,
+    })
+}
+
 fn time(value: &Value) -> Option<Timestamp> {
     value.as_str().filter(|text| !text.starts_with("0001-01-01T")).and_then(|text| text.parse().ok())
 }
@@ -277,12 +287,7 @@ impl NewRecord<'_> {
             "NetworkSettings": {
                 "Bridge": "", "SandboxID": "", "HairpinMode": false, "LinkLocalIPv6Address": "",
                 "LinkLocalIPv6PrefixLen": 0,
-                "Networks": { self.network: {
-                    "IPAMConfig": null, "Links": null, "Aliases": null, "NetworkID": "", "EndpointID": "",
-                    "Gateway": "", "IPAddress": "", "IPPrefixLen": 0, "IPv6Gateway": "",
-                    "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0, "MacAddress": "", "DriverOpts": null,
-                    "IPAMOperational": false,
-                } },
+                "Networks": { self.network: new_endpoint() },
                 "Service": null, "Ports": null, "SandboxKey": "", "SecondaryIPAddresses": null,
                 "SecondaryIPv6Addresses": null, "IsAnonymousEndpoint": false, "HasSwarmEndpoint": false,
             },

@@ -22,11 +22,6 @@ pub enum SettingsError {
     /// `hostconfig.json` is none.
     #[error("the container's host config cannot be read")]
     Document(#[from] serde_json::Error),
-    /// A network that only a daemon can make.
-    #[error(
-        "network {0} not found: Shale knows the networks \"none\" and \"host\", and \"container:NAME\" for that of another container"
-    )]
-    Network(String),
     /// An unknown `--security-opt`.
     #[error("invalid --security-opt 2: {0:?}")]
     SecurityOption(String),
@@ -263,7 +258,8 @@ fn network(settings: &Settings, pid_of: &dyn Fn(&str) -> Option<u32>) -> Result<
                 Some(pid) => Ok(Network::Join(format!("/proc/{pid}/ns/net").into())),
                 None => Err(SettingsError::NotJoined(other.to_owned())),
             },
-            None => Err(SettingsError::Network(mode.to_owned())),
+            // One that somebody made: there is no bridge that could connect to others.
+            None => Ok(Network::None),
         },
     }
 }

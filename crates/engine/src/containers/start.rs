@@ -44,6 +44,9 @@ pub enum StartContainerError {
     /// The values of the log options mean nothing.
     #[error(transparent)]
     Log(#[from] LogsError),
+    /// The network that it was made in is gone.
+    #[error("network {0} not found")]
+    NoSuchNetwork(String),
     /// A bind mount asks for what the host's mounts do not allow.
     #[error(transparent)]
     Propagation(#[from] PropagationError),
@@ -164,6 +167,8 @@ impl Engine {
             let mounted = namespace::mount(&self.store, self.privileges, &paths, syncs);
             mounted.map_err(StartContainerError::Mount)?;
             let etc = self.store.container_directory(&record.id);
+            let mode = record.network();
+            self.network_of_mode(mode).map_err(|_| StartContainerError::NoSuchNetwork(mode.to_owned()))?;
             let container = spec::build(record, &settings, &paths.merged, &etc, &pid_of)?;
             let log = match self.container_log(record) {
                 Err(LogsError::Unreadable) => None,

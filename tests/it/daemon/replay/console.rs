@@ -45,9 +45,7 @@ const OTHERWISE: &[(&str, &str)] = &[
     ("top-01", "other processes have other numbers"),
     ("stats-01", "another container uses other amounts"),
     ("start-02-attach", "it types when the shell's prompt is there"),
-    ("network-02-create", "networks cannot be made yet, and the answer says so"),
     ("network-03-inspect", "the network was made at another time"),
-    ("network-04-rm", "networks cannot be made yet"),
     ("events-", "it ends when the recorder pressed Ctrl-C, or asks for the moments of the recording"),
     (
         "df-0",
