@@ -15,6 +15,7 @@ mod platforms;
 mod pull;
 mod push;
 mod registry_clients;
+mod registry_conformance;
 mod registry_crash;
 mod registry_load;
 mod removal;

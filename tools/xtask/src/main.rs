@@ -4,6 +4,7 @@
 //! Not here: tests themselves (they stand in the crates and in `tests/`), product code.
 
 mod bench;
+mod go_peers;
 mod peers;
 mod suite;
 mod tidy;

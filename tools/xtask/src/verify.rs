@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{peers, suite, tidy, workspace};
+use crate::{go_peers, peers, suite, tidy, workspace};
 
 /// One thing that must be green.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,15 +38,24 @@ const BLACK_BOX_THREADS: &str = "2";
 const UNIT_LIMIT: Duration = Duration::from_secs(35 * 60);
 const BLACK_BOX_LIMIT: Duration = Duration::from_secs(40 * 60);
 
+/// What the summary says beside the outcome of each step.
+#[derive(Debug, Default)]
+struct Remarks {
+    /// Tests that passed only when they ran again.
+    unsteady: Vec<String>,
+    /// Suites whose peer cannot be had, each with the reason.
+    left_out: Vec<String>,
+}
+
 /// Runs all steps, or those named, and prints a summary; false when one of them failed.
 pub fn run(names: &[String]) -> Result<bool> {
     let steps = chosen(names)?;
     let mut results: Vec<(&str, Duration, Result<()>)> = Vec::new();
-    let mut unsteady: Vec<String> = Vec::new();
+    let mut remarks = Remarks::default();
     for (name, step) in steps {
         println!("\n=== {name}");
         let start = Instant::now();
-        let result = run_step(step, &results, &mut unsteady);
+        let result = run_step(step, &results, &mut remarks);
         if let Err(error) = &result {
             eprintln!("{name}: {error:#}");
         }
@@ -60,8 +69,11 @@ pub fn run(names: &[String]) -> Result<bool> {
         };
         println!("{name:<10} {:>7.1} s  {verdict}", elapsed.as_secs_f64());
     }
-    for name in unsteady {
+    for name in remarks.unsteady {
         println!("failed at first and passed when it ran again, so it is to be mended: {name}");
+    }
+    for what in remarks.left_out {
+        println!("left out: {what}");
     }
     Ok(results.iter().all(|(_, _, result)| result.is_ok()))
 }
@@ -82,7 +94,7 @@ fn chosen(names: &[String]) -> Result<Vec<(&'static str, Step)>> {
         .collect()
 }
 
-fn run_step(step: Step, before: &[(&str, Duration, Result<()>)], unsteady: &mut Vec<String>) -> Result<()> {
+fn run_step(step: Step, before: &[(&str, Duration, Result<()>)], remarks: &mut Remarks) -> Result<()> {
     match step {
         Step::Packages => peers::install_missing(),
         Step::Fmt => succeed(workspace::cargo().args(["fmt", "--all", "--check"])),
@@ -107,7 +119,7 @@ fn run_step(step: Step, before: &[(&str, Duration, Result<()>)], unsteady: &mut 
                 command.args(["test", "--workspace", "--exclude", "shale-tests", "--no-fail-fast", "--"]);
                 command
             };
-            pass(command, UNIT_LIMIT, unsteady)
+            pass(command, UNIT_LIMIT, &mut remarks.unsteady)
         }
         // With the packages of the step before, so that features are the same and nothing is compiled twice.
         Step::Build => succeed(workspace::cargo().args([
@@ -123,15 +135,24 @@ fn run_step(step: Step, before: &[(&str, Duration, Result<()>)], unsteady: &mut 
                 bail!("not run, the program does not build");
             }
             let program = program()?;
+            let conformance = go_peers::conformance();
+            if let Err(error) = &conformance {
+                let what = format!("the conformance suite of the distribution specification: {error:#}");
+                eprintln!("left out: {what}");
+                remarks.left_out.push(what);
+            }
             let command = || {
                 let mut command = workspace::cargo();
                 command
                     .args(["test", "--package", "shale-tests", "--no-fail-fast", "--", "--test-threads"])
                     .arg(BLACK_BOX_THREADS)
                     .env("SHALE_BIN", &program);
+                if let Ok(conformance) = &conformance {
+                    command.env("SHALE_TEST_CONFORMANCE", conformance);
+                }
                 command
             };
-            pass(command, BLACK_BOX_LIMIT, unsteady)
+            pass(command, BLACK_BOX_LIMIT, &mut remarks.unsteady)
         }
     }
 }
