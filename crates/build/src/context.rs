@@ -138,6 +138,22 @@ impl Context {
         Ok(Context { tree: Some(tree), ignore })
     }
 
+    /// As [`Context::open`], of files that came in an archive.
+    ///
+    /// # Errors
+    /// [`ContextError`].
+    pub fn open_unpacked(
+        path: &Path,
+        dockerfile: Option<&Path>,
+        dialect: Dialect,
+    ) -> Result<Context, ContextError> {
+        let mut context = Context::open(path, dockerfile, dialect)?;
+        if let Some(tree) = &mut context.tree {
+            tree.hashes_owners = dialect.counts_owners_in_archives();
+        }
+        Ok(context)
+    }
+
     /// Returns the rules that hide files.
     pub fn ignore_file(&self) -> &IgnoreFile {
         &self.ignore

@@ -34,6 +34,8 @@ pub(crate) struct Tree {
     ignore: IgnoreFile,
     /// Whether files count as root's whoever owns them: those of the context.
     pub is_context: bool,
+    /// Whether the owners of a context's files are part of their digests all the same.
+    pub hashes_owners: bool,
     /// Whether ignored directories and exceptions are treated as docker's own program treats them.
     pub walks_as_docker: bool,
     /// Whether a link is hashed as what it leads to, as the classic builder does; a link whose text changes is then not
@@ -62,6 +64,7 @@ impl Tree {
             root: open_directory(path)?,
             ignore,
             is_context: true,
+            hashes_owners: false,
             walks_as_docker: false,
             hashes_link_targets: false,
         })
@@ -78,6 +81,7 @@ impl Tree {
             root: open_directory(path)?,
             ignore: IgnoreFile::default(),
             is_context: false,
+            hashes_owners: true,
             walks_as_docker: false,
             hashes_link_targets: false,
         })

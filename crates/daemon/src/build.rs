@@ -169,7 +169,7 @@ fn build(
         let message = error.docker_message(Dialect::Classic);
         if is_late { Refused::Build { message, code: None } } else { invalid(message) }
     })?;
-    let context = Context::open(&directory, Some(&path), Dialect::Classic)
+    let context = Context::open_unpacked(&directory, Some(&path), Dialect::Classic)
         .map_err(|error| invalid(error.to_string()))?;
     let built = shale_build::build(engine.store(), &dockerfile, &context, options, bases, &*bases.said);
     built.map_err(|Failed { error, .. }| {

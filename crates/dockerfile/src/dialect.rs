@@ -204,6 +204,12 @@ impl Dialect {
         !self.is_classic()
     }
 
+    /// Whether the owners that an archive names for the files of a context are part of the keys of `COPY` and `ADD`, though
+    /// nothing of them is copied. Numbers are, names are not, nor are times. Observed with `docker build - < context.tar`.
+    pub fn counts_owners_in_archives(self) -> bool {
+        self.is_classic()
+    }
+
     /// Whether `<name>.dockerignore` beside the Dockerfile comes before `.dockerignore`. Observed.
     pub fn has_own_ignore_file(self) -> bool {
         !self.is_classic()

@@ -79,6 +79,57 @@ fn an_image_of_another_machine_is_the_cache_that_it_is_for_dockerd() {
     );
 }
 
+/// A context that comes as an archive: the numbers of its owners count, their names and all times do not.
+#[test]
+fn owners_in_an_archive_count_in_the_cache_as_they_do_for_dockerd() {
+    let scratch = Scratch::new("caches-tar");
+    let docker = Dockerd::start(&scratch.folder("d"), &scratch.folder("docker"), &Options::default());
+    let shale = Shale::new(&scratch.folder("shale"));
+    let tar = base_tar(&scratch);
+    docker.docker(&["import", text(&tar), BASE]);
+    shale.shale(&["import", text(&tar), BASE]);
+    let context = scratch.folder("context");
+    shell(
+        &context,
+        "mkdir d; echo a > a; echo b > d/b; printf 'FROM base:1\nCOPY a /a\nCOPY d /d\n' > Dockerfile",
+    );
+    let pack = |flags: &str| {
+        let archive = scratch.path().join("context.tar");
+        shell(&context, &format!("tar --sort=name --mtime=@1600000000 {flags} -cf {} .", archive.display()));
+        archive
+    };
+    for (flags, expected) in [
+        ("--owner=root:0 --group=root:0", 0),
+        ("--owner=root:0 --group=root:0", 2),
+        ("--owner=joe:0 --group=root:0", 2),
+        ("--owner=root:0 --group=root:0 --mtime=@1700000000", 2),
+        ("--owner=root:7 --group=root:0", 0),
+        ("--owner=root:0 --group=root:9", 0),
+        ("--owner=root:7 --group=root:0 --numeric-owner", 2),
+    ] {
+        let archive = pack(flags);
+        let fed = |mut command: Command| {
+            let file = std::fs::File::open(&archive).expect("made above");
+            let output = command.stdin(file).output().expect("the program starts");
+            assert!(output.status.success(), "{flags}: {}", String::from_utf8_lossy(&output.stderr));
+            hits(&String::from_utf8_lossy(&output.stdout))
+        };
+        let mut theirs = Command::new(old_client());
+        let host = format!("unix://{}", docker.socket().display());
+        theirs.args(["--host", &host, "build", "-"]).env("DOCKER_BUILDKIT", "0").env("HOME", scratch.path());
+        assert_eq!(fed(theirs), expected, "docker: {flags}");
+        assert_eq!(fed(shale.command(&["build", "--dialect", "classic", "-"])), expected, "shale: {flags}");
+    }
+    // Nothing of an owner is copied, so the program's own dialect has no use for it.
+    let archive = pack("--owner=root:8 --group=root:0");
+    let build = |archive: &Path| {
+        let command = format!("{:?} < {}", shale.command(&["build", "-"]), text(archive));
+        hits(&shell(scratch.path(), &command))
+    };
+    build(&archive);
+    assert_eq!(build(&pack("--owner=root:9 --group=root:0")), 2);
+}
+
 #[test]
 fn a_cache_goes_through_a_directory_and_a_registry() {
     let scratch = Scratch::new("caches");

@@ -205,7 +205,7 @@ impl Placer {
             FileType::RegularFile => {
                 let from = tree.open_file(&entry.path)?;
                 let file = self.create(parent, name)?;
-                copy_content(&from, &file)?;
+                copy_content(&from, &file, entry.stat.st_size)?;
                 self.finish(&from, &file, entry, owner)?;
                 return Ok(Some(file));
             }
@@ -288,13 +288,22 @@ pub(super) fn set_times(file: impl AsFd, stat: &Stat) -> io::Result<()> {
     Ok(futimens(file, &times(stat))?)
 }
 
-/// Copies inside the kernel where it can.
-fn copy_content(from: &OwnedFd, to: &OwnedFd) -> io::Result<()> {
+/// Copies inside the kernel where it can; done after the size that the file had, or at its end.
+fn copy_content(from: &OwnedFd, to: &OwnedFd, size: i64) -> io::Result<()> {
     const CHUNK_BYTES: usize = 1 << 30;
+    let size = u64::try_from(size).unwrap_or_default();
+    let mut copied = 0;
     loop {
         match rustix::fs::sendfile(to, from, None, CHUNK_BYTES) {
             Ok(0) => return Ok(()),
-            Ok(_) | Err(Errno::INTR) => {}
+            Ok(count) => {
+                copied += count as u64;
+                // One call a file: the end is only asked for where a file is not what it was.
+                if copied == size {
+                    return Ok(());
+                }
+            }
+            Err(Errno::INTR) => {}
             Err(Errno::INVAL | Errno::NOSYS) => break,
             Err(error) => return Err(error.into()),
         }

@@ -87,7 +87,7 @@ fn hash_with(tree: &Tree, entry: &Entry, buffer: &mut [u8], fresh: &mut Option<F
     }
     let file = if kind == FileType::RegularFile { Some(tree.open_file(&entry.path)?) } else { None };
     let link = if kind == FileType::Symlink { tree.read_link(&entry.path)? } else { Vec::new() };
-    let (uid, gid) = if tree.is_context { (0, 0) } else { (stat.st_uid, stat.st_gid) };
+    let (uid, gid) = if tree.hashes_owners { (stat.st_uid, stat.st_gid) } else { (0, 0) };
     let size = if file.is_some() { stat.st_size } else { 0 };
     let device = matches!(kind, FileType::CharacterDevice | FileType::BlockDevice)
         .then(|| (major(stat.st_rdev), minor(stat.st_rdev)));
@@ -121,10 +121,18 @@ fn hash_with(tree: &Tree, entry: &Entry, buffer: &mut [u8], fresh: &mut Option<F
         if let Ok(length) = fgetxattr(file, "security.capability", &mut value[..]) {
             add("security.capability", &value[..length]);
         }
+        let mut read = 0;
         loop {
             match rustix::io::read(file, &mut *buffer) {
                 Ok(0) => break,
-                Ok(count) => hasher.update(&buffer[..count]),
+                Ok(count) => {
+                    hasher.update(&buffer[..count]);
+                    read += count as u64;
+                    // The end of a small file need not be asked for; what is longer than it was is read on.
+                    if read == u64::try_from(size).unwrap_or_default() && count < buffer.len() {
+                        break;
+                    }
+                }
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }

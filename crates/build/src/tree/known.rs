@@ -81,7 +81,7 @@ impl KnownFiles {
 
     /// Returns the notes on `tree`; `None` where its files have to be read each time.
     pub fn of(&self, tree: &Tree) -> Option<Arc<Mutex<Notes>>> {
-        if !tree.is_context {
+        if tree.hashes_owners {
             return None;
         }
         let root = tree.descriptor();

@@ -69,17 +69,20 @@ impl Input {
         unpacked: Option<UnpackedContext>,
     ) -> Result<Input, Failure> {
         let (path, dockerfile) = BuildContext::read_dockerfile(directory, file)?;
-        let context = BuildContext::open(directory, Some(&path), dialect)?;
+        let open = if unpacked.is_some() { BuildContext::open_unpacked } else { BuildContext::open };
+        let context = open(directory, Some(&path), dialect)?;
         let file_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Ok(Input { dockerfile, file_name, context, _unpacked: unpacked })
     }
 
     /// Standard input is an archive, or a Dockerfile alone.
     fn from_stdin(engine: &Engine, file: Option<&str>, dialect: Dialect) -> Result<Input, Failure> {
+        // Not through `io::stdin()`, which reads ahead: what it keeps would be missing from the archive.
+        let mut stdin = File::from(rustix::io::dup(io::stdin())?);
         let mut start = Vec::new();
-        io::stdin().take(512).read_to_end(&mut start)?;
+        (&mut stdin).take(512).read_to_end(&mut start)?;
         if !looks_like_archive(&start) {
-            limited(io::stdin()).read_to_end(&mut start)?;
+            limited(stdin).read_to_end(&mut start)?;
             let file_name = "Dockerfile".to_owned();
             return Ok(Input {
                 dockerfile: start,
@@ -88,7 +91,7 @@ impl Input {
                 _unpacked: None,
             });
         }
-        let archive = Box::new(io::Cursor::new(start).chain(File::from(rustix::io::dup(io::stdin())?)));
+        let archive = Box::new(io::Cursor::new(start).chain(stdin));
         let unpacked = UnpackedContext::unpack(engine.store(), archive)?;
         let directory = unpacked.path();
         Input::from_fetched(&directory, file, dialect, unpacked)
@@ -131,7 +134,7 @@ impl Input {
     ) -> Result<Input, Failure> {
         let Some(file) = file else { return Input::from_directory(directory, None, dialect, Some(unpacked)) };
         let (path, dockerfile) = BuildContext::read_dockerfile_inside(directory, file)?;
-        let context = BuildContext::open(directory, Some(&path), dialect)?;
+        let context = BuildContext::open_unpacked(directory, Some(&path), dialect)?;
         let file_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Ok(Input { dockerfile, file_name, context, _unpacked: Some(unpacked) })
     }
