@@ -7,6 +7,7 @@ mod isolation;
 mod killed;
 mod lifecycle;
 mod logs;
+mod ordinary_user;
 mod pair;
 mod propagation;
 mod sequences;

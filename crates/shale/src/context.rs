@@ -64,6 +64,19 @@ impl Context {
         Ok(engine)
     }
 
+    /// Opens the store for the files of a container. Those of one that runs are mounted where only its own user namespace has a
+    /// say, so an ordinary user enters that one instead of another.
+    pub fn engine_beside(&self, container: &str) -> Result<Engine, Failure> {
+        if !user_namespace::is_real_root()
+            && let Ok(engine) = Engine::open_to_look(&self.data_root())
+            && let Ok((_, running)) = engine.running_container(container)
+            && let Ok(state) = running.state()
+        {
+            user_namespace::join(state.supervisor.pid)?;
+        }
+        self.engine()
+    }
+
     /// Opens the store for looking; where there is none yet, it is made and empty.
     pub fn engine_to_look(&self) -> Result<Engine, Failure> {
         user_namespace::enter_if_not_root()?;

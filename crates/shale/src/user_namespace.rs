@@ -3,12 +3,13 @@
 //! With ranges in `/etc/subuid` and the `newuidmap` program many users exist inside, otherwise only one.
 
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use anyhow::{Context, anyhow};
 use rustix::process::{getegid, geteuid};
-use rustix::thread::UnshareFlags;
+use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
 static REAL_ROOT: OnceLock<bool> = OnceLock::new();
 
@@ -36,6 +37,18 @@ pub fn enter_if_not_root() -> anyhow::Result<()> {
     )?;
     let [Some(users), Some(groups)] = mappers else { return map_one(user, group) };
     if run(users)? && run(groups)? { Ok(()) } else { map_one(user, group) }
+}
+
+/// Enters the user namespace of the process `pid`, which the same user started. Must be called before other threads start.
+///
+/// # Errors
+/// When the process is gone, or somebody else's.
+pub fn join(pid: u32) -> anyhow::Result<()> {
+    let namespace = std::fs::File::open(format!("/proc/{pid}/ns/user"))
+        .context("the container's user namespace cannot be opened")?;
+    rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::User))
+        .map_err(std::io::Error::from)
+        .context("the container's user namespace cannot be entered")
 }
 
 /// Prepares the program that may write the map: it must be started outside, before the namespace is there.

@@ -50,20 +50,35 @@ pub fn run(context: &Context, copy: &ContainerCopy) -> Result<(), Failure> {
         }
         (Side::Container(container, path), Side::Stream) => {
             let mut stdout = io::BufWriter::new(io::stdout());
-            context.engine()?.copy_out_tar(container, Path::new(path), &mut stdout, options)?;
+            context.engine_beside(container)?.copy_out_tar(
+                container,
+                Path::new(path),
+                &mut stdout,
+                options,
+            )?;
             return Ok(stdout.flush()?);
         }
         (Side::Container(container, path), Side::Here(here)) => {
-            let copied = context.engine()?.copy_out(container, Path::new(path), Path::new(here), options)?;
+            let copied = context.engine_beside(container)?.copy_out(
+                container,
+                Path::new(path),
+                Path::new(here),
+                options,
+            )?;
             (copied, here.to_owned())
         }
         (Side::Stream, Side::Container(container, path)) => {
             let tar = Box::new(io::stdin());
-            context.engine()?.copy_in_tar(tar, container, Path::new(path), options)?;
+            context.engine_beside(container)?.copy_in_tar(tar, container, Path::new(path), options)?;
             return Ok(());
         }
         (Side::Here(here), Side::Container(container, path)) => {
-            let copied = context.engine()?.copy_in(Path::new(here), container, Path::new(path), options)?;
+            let copied = context.engine_beside(container)?.copy_in(
+                Path::new(here),
+                container,
+                Path::new(path),
+                options,
+            )?;
             (copied, copy.destination.clone())
         }
         _ => return Err(anyhow!("must specify at least one container source").into()),
