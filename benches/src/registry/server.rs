@@ -120,7 +120,11 @@ fn configure(name: &str, folder: &Path, port: u16) -> Result<Vec<String>> {
     let (file, text, words): (&str, String, &[&str]) = match name {
         "shale" => (
             "shale.toml",
-            format!("root = \"{shown}/root\"\naddress = \"127.0.0.1:{port}\"\naccess_log = false\n"),
+            // Garbage goes at once, as with `garbage-collect --delete-untagged` of the distributions.
+            format!(
+                "root = \"{shown}/root\"\naddress = \"127.0.0.1:{port}\"\naccess_log = false\n\
+                 gc.grace = \"0s\"\ngc.untagged_after = \"0s\"\ngc.interval = \"24h\"\n"
+            ),
             &["registry", "serve", "--config", "FILE"],
         ),
         "docker-registry" | "distribution" => (

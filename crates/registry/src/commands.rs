@@ -14,7 +14,7 @@ use tokio::net::UnixStream;
 use crate::api::query;
 use crate::config::Config;
 use crate::maintenance::check::{Checked, check};
-use crate::maintenance::collect::{CollectError, CollectOptions, Collected, collect};
+use crate::maintenance::collect::{CollectError, CollectOptions, CollectRequest, Collected, collect};
 use crate::metadata::{MetadataError, Page, RepositorySummary};
 use crate::name::{NameError, RepositoryName, Tag};
 use crate::open::{self, OpenRegistryError, OpenRoot};
@@ -137,16 +137,15 @@ impl Remote {
     }
 }
 
-/// Collects garbage and returns what went.
+/// Collects garbage and returns what went; what was not asked for is as the server, or `config`, has it.
 ///
 /// # Errors
 /// [`CommandError`].
-pub async fn gc(config: &Config, options: &CollectOptions) -> Result<Collected, CommandError> {
+pub async fn gc(config: &Config, asked: CollectRequest) -> Result<Collected, CommandError> {
     match reach(config).await? {
-        Reached::Here(root) => Ok(collect(&root.registry, options).await?),
+        Reached::Here(root) => Ok(collect(&root.registry, &CollectOptions::new(&config.gc, asked)).await?),
         Reached::Server(server) => {
-            let body =
-                serde_json::to_vec(options).map_err(|error| CommandError::Unreachable(error.into()))?;
+            let body = serde_json::to_vec(&asked).map_err(|error| CommandError::Unreachable(error.into()))?;
             server.ask(Method::POST, "/api/v1/gc", body).await
         }
     }

@@ -13,7 +13,7 @@ use crate::blob_store::{BlobError, BlobStore, BlobWriter, Paused, PublishError};
 use crate::blobs::locks::DigestLocks;
 use crate::blobs::promises::Promises;
 use crate::blobs::small::SmallBlobs;
-use crate::config::{Config, Endpoint, Limits};
+use crate::config::{Config, Endpoint, Gc, Limits};
 use crate::maintenance::collect::CollectError;
 use crate::metadata::{Metadata, MetadataError, OpenUpload, UnixMillis};
 use crate::metrics::Metrics;
@@ -44,6 +44,7 @@ pub struct Registry {
     pub(crate) external_url: Option<String>,
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) events: Notify,
+    pub(crate) gc: Gc,
     pub(crate) collecting: AsyncMutex<()>,
     pub(crate) started: Instant,
     /// Whether requests are answered, or maintenance alone has the root.
@@ -126,6 +127,7 @@ impl Registry {
             external_url: config.external_url.clone(),
             endpoints: config.notifications.clone(),
             events: Notify::new(),
+            gc: config.gc.clone(),
             collecting: AsyncMutex::default(),
             started: Instant::now(),
             serving,

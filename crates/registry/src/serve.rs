@@ -23,7 +23,7 @@ use tokio_rustls::server::TlsStream;
 use crate::api::answer::Body;
 use crate::api::dispatch::{self, Peer};
 use crate::config::{Config, ConfigError};
-use crate::maintenance::collect::{CollectOptions, collect};
+use crate::maintenance::collect::{CollectOptions, CollectRequest, collect};
 use crate::open::{OpenRegistryError, OpenRoot};
 use crate::registry::Registry;
 use crate::wire::activity::{Activity, Busy};
@@ -184,12 +184,10 @@ async fn collect_often(registry: Arc<Registry>, config: Config, taken_over: bool
         return;
     }
     let options = CollectOptions {
-        grace: config.gc.grace,
-        untagged_after: config.gc.untagged_after,
-        uploads_after: config.gc.uploads_after,
         // The files of a volume that was taken over include some that only its former owner knows. They go when somebody
         // says so, by running the collection by hand.
         orphans: !taken_over,
+        ..CollectOptions::new(&config.gc, CollectRequest::default())
     };
     loop {
         tokio::time::sleep(config.gc.interval).await;

@@ -11,7 +11,7 @@ use super::problem::Problem;
 use super::receive::{self, metadata_problem};
 use crate::auth::Action;
 use crate::maintenance::check::check;
-use crate::maintenance::collect::{CollectOptions, collect};
+use crate::maintenance::collect::{CollectOptions, CollectRequest, collect};
 use crate::name::RepositoryName;
 
 /// Largest body of a command.
@@ -23,8 +23,9 @@ pub(super) async fn answer(call: &Call, path: &str, body: Incoming) -> Result<An
         "gc" | "check" if !call.peer.is_control => Err(Problem::Denied),
         "gc" if *method == Method::POST => {
             let body = receive::small(&call.registry, body, COMMAND_BYTES_MAX).await?;
-            let options: CollectOptions = serde_json::from_slice(&body)
+            let asked: CollectRequest = serde_json::from_slice(&body)
                 .map_err(|_| Problem::BadRequest("not the options of a collection"))?;
+            let options = CollectOptions::new(&call.registry.gc, asked);
             let collected =
                 collect(&call.registry, &options).await.map_err(|error| Problem::internal(&error))?;
             json(&collected)

@@ -11,14 +11,27 @@ use std::time::{Duration, Instant};
 use shale_oci::{Algorithm, Digest};
 
 use crate::blob_store::BlobError;
+use crate::config::Gc;
 use crate::metadata::{Cut, MayCut, MetadataError, UnixMillis};
 use crate::registry::{Registry, now};
 
 /// How many links or blobs one step takes: a change waits for one step at most.
 const STEP: usize = 200;
 
+/// What an operator asks of a collection; what is not said is as the registry is configured.
+#[derive(Debug, Clone, Copy, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct CollectRequest {
+    /// See [`CollectOptions::grace`].
+    pub grace: Option<Duration>,
+    /// See [`CollectOptions::untagged_after`].
+    pub untagged_after: Option<Duration>,
+    /// See [`CollectOptions::uploads_after`].
+    pub uploads_after: Option<Duration>,
+}
+
 /// What to collect.
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone)]
 pub struct CollectOptions {
     /// Unused blobs that arrived or were promised within this time stay.
     pub grace: Duration,
@@ -30,12 +43,13 @@ pub struct CollectOptions {
     pub orphans: bool,
 }
 
-impl Default for CollectOptions {
-    fn default() -> CollectOptions {
+impl CollectOptions {
+    /// What `config` wants, with what was asked for by hand in its place.
+    pub fn new(config: &Gc, asked: CollectRequest) -> CollectOptions {
         CollectOptions {
-            grace: Duration::from_secs(3600),
-            untagged_after: None,
-            uploads_after: Duration::from_secs(7 * 24 * 3600),
+            grace: asked.grace.unwrap_or(config.grace),
+            untagged_after: asked.untagged_after.or(config.untagged_after),
+            uploads_after: asked.uploads_after.unwrap_or(config.uploads_after),
             orphans: true,
         }
     }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use shale_registry::commands;
-use shale_registry::maintenance::collect::CollectOptions;
+use shale_registry::maintenance::collect::CollectRequest;
 
 use crate::client::{OCI_MANIFEST, image, raw, sha256};
 
@@ -150,8 +150,9 @@ async fn a_killed_server_keeps_what_it_acknowledged() {
             let (config, collected) = (config.clone(), Arc::clone(&collected));
             tokio::spawn(async move {
                 let untagged_after = Some(Duration::ZERO);
-                let options = CollectOptions { grace: GRACE, untagged_after, ..CollectOptions::default() };
-                while let Ok(went) = commands::gc(&config, &options).await {
+                let options =
+                    CollectRequest { grace: Some(GRACE), untagged_after, ..CollectRequest::default() };
+                while let Ok(went) = commands::gc(&config, options).await {
                     collected.fetch_add(went.blobs, Ordering::Relaxed);
                 }
             })
@@ -173,14 +174,13 @@ async fn a_killed_server_keeps_what_it_acknowledged() {
     println!("{kills} kills, {collected} blobs collected, {slow} slow pushes");
     assert!(collected > 0, "nothing was collected");
     assert_eq!(commands::fsck(&config, false).await.unwrap().findings, []);
-    let at_once = CollectOptions {
-        grace: Duration::ZERO,
-        uploads_after: Duration::ZERO,
+    let at_once = CollectRequest {
+        grace: Some(Duration::ZERO),
+        uploads_after: Some(Duration::ZERO),
         untagged_after: Some(Duration::ZERO),
-        orphans: true,
     };
-    commands::gc(&config, &at_once).await.unwrap();
-    assert_eq!(commands::gc(&config, &at_once).await.unwrap(), Default::default());
+    commands::gc(&config, at_once).await.unwrap();
+    assert_eq!(commands::gc(&config, at_once).await.unwrap(), Default::default());
     let left = std::fs::read_dir(root.path().join("shale/uploads")).unwrap().count();
     assert_eq!(left, 0, "uploads are left");
 }

@@ -5,12 +5,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use shale_registry::commands::{self, Doomed};
-use shale_registry::maintenance::collect::CollectOptions;
+use shale_registry::maintenance::collect::CollectRequest;
 
 use crate::client::{OCI_MANIFEST, Running, image, sha256};
 
-fn at_once() -> CollectOptions {
-    CollectOptions { grace: Duration::ZERO, uploads_after: Duration::ZERO, ..CollectOptions::default() }
+fn at_once() -> CollectRequest {
+    CollectRequest {
+        grace: Some(Duration::ZERO),
+        uploads_after: Some(Duration::ZERO),
+        ..CollectRequest::default()
+    }
 }
 
 fn blob_files(server: &Running) -> usize {
@@ -26,6 +30,16 @@ fn blob_files(server: &Running) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_asked_for_is_as_the_server_is_configured() {
+    let server = Running::with(|config| config.gc.grace = Duration::ZERO).await;
+    server.push_blob("a", b"garbage").await;
+    let long = CollectRequest { grace: Some(Duration::from_secs(3600)), ..CollectRequest::default() };
+    assert_eq!(commands::gc(&server.config, long).await.unwrap().blobs, 0);
+    assert_eq!(commands::gc(&server.config, CollectRequest::default()).await.unwrap().blobs, 1);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_nothing_names_goes_and_the_rest_stays() {
     let server = Running::with(|config| config.gc.grace = Duration::ZERO).await;
     let digest = server.push_image("a", "v1", b"one").await;
@@ -37,10 +51,10 @@ async fn what_nothing_names_goes_and_the_rest_stays() {
     let orphan = server.root.path().join("docker/registry/v2/blobs/sha256/ab").join("ab".repeat(32));
     std::fs::create_dir_all(&orphan).unwrap();
     std::fs::write(orphan.join("data"), b"orphan").unwrap();
-    let collected = commands::gc(&server.config, &at_once()).await.unwrap();
+    let collected = commands::gc(&server.config, at_once()).await.unwrap();
     assert_eq!((collected.links, collected.blobs, collected.uploads), (1, 2, 1));
     commands::delete(&server.config, "a", &Doomed::Manifest(digest.parse().unwrap())).await.unwrap();
-    let collected = commands::gc(&server.config, &at_once()).await.unwrap();
+    let collected = commands::gc(&server.config, at_once()).await.unwrap();
     // Both blobs of `a` are held by `b` too.
     assert_eq!((collected.links, collected.blobs, collected.repositories), (2, 0, 1));
     assert_eq!(commands::repositories(&server.config).await.unwrap(), ["b"]);
@@ -49,20 +63,20 @@ async fn what_nothing_names_goes_and_the_rest_stays() {
     let unknown = commands::tags(&server.config, "nobody/here").await.unwrap_err();
     assert_eq!(unknown.to_string(), "the repository nobody/here does not exist");
     // Untagged manifests stay unless the policy says otherwise.
-    assert_eq!(commands::gc(&server.config, &at_once()).await.unwrap().blobs, 0);
-    let options = CollectOptions { untagged_after: Some(Duration::ZERO), ..at_once() };
-    let collected = commands::gc(&server.config, &options).await.unwrap();
+    assert_eq!(commands::gc(&server.config, at_once()).await.unwrap().blobs, 0);
+    let options = CollectRequest { untagged_after: Some(Duration::ZERO), ..at_once() };
+    let collected = commands::gc(&server.config, options).await.unwrap();
     assert_eq!((collected.manifests, collected.blobs, collected.bytes), (1, 1, 3));
     assert_eq!(blob_files(&server), 2);
     commands::delete(&server.config, "b", &Doomed::Repository).await.unwrap();
-    assert_eq!(commands::gc(&server.config, &at_once()).await.unwrap().blobs, 2);
+    assert_eq!(commands::gc(&server.config, at_once()).await.unwrap().blobs, 2);
     assert_eq!(blob_files(&server), 0);
     assert!(commands::delete(&server.config, "b", &Doomed::Repository).await.is_err());
     let root = server.stop().await;
     // The same without a server.
     let config = shale_registry::Config { root: root.path().to_owned(), ..Default::default() };
     assert!(commands::repositories(&config).await.unwrap().is_empty());
-    assert_eq!(commands::gc(&config, &at_once()).await.unwrap(), Default::default());
+    assert_eq!(commands::gc(&config, at_once()).await.unwrap(), Default::default());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,10 +96,10 @@ async fn children_and_referrers_live_with_what_names_them() {
     );
     let path = format!("/v2/a/manifests/{}", sha256(referrer.as_bytes()));
     server.send("PUT", &path, &[("Content-Type", OCI_MANIFEST)], referrer.as_bytes()).await.is(201);
-    let options = CollectOptions { untagged_after: Some(Duration::ZERO), ..at_once() };
-    assert_eq!(commands::gc(&server.config, &options).await.unwrap().manifests, 0);
+    let options = CollectRequest { untagged_after: Some(Duration::ZERO), ..at_once() };
+    assert_eq!(commands::gc(&server.config, options).await.unwrap().manifests, 0);
     server.send("DELETE", "/v2/a/manifests/multi", &[], b"").await.is(202);
-    assert_eq!(commands::gc(&server.config, &options).await.unwrap().manifests, 3);
+    assert_eq!(commands::gc(&server.config, options).await.unwrap().manifests, 3);
     server.stop().await;
 }
 
@@ -94,16 +108,16 @@ async fn children_and_referrers_live_with_what_names_them() {
 async fn a_collection_between_any_two_requests_of_a_push_harms_nothing() {
     for point in 0..6 {
         let server = Running::with(|config| config.gc.grace = Duration::from_secs(60)).await;
-        let options = CollectOptions {
-            grace: Duration::from_secs(60),
+        let options = CollectRequest {
+            grace: Some(Duration::from_secs(60)),
             untagged_after: Some(Duration::ZERO),
-            ..CollectOptions::default()
+            ..CollectRequest::default()
         };
         let gc = |now: usize| {
-            let (server, options) = (&server, options.clone());
+            let server = &server;
             async move {
                 if now == point {
-                    commands::gc(&server.config, &options).await.unwrap();
+                    commands::gc(&server.config, options).await.unwrap();
                 }
             }
         };
@@ -207,10 +221,13 @@ async fn pushes_deletes_and_collections_at_once_lose_nothing() {
     {
         let (server, stop, collected) = (Arc::clone(&server), Arc::clone(&stop), Arc::clone(&collected));
         tasks.push(tokio::spawn(async move {
-            let options =
-                CollectOptions { grace, untagged_after: Some(Duration::ZERO), ..CollectOptions::default() };
+            let options = CollectRequest {
+                grace: Some(grace),
+                untagged_after: Some(Duration::ZERO),
+                ..CollectRequest::default()
+            };
             while !stop.load(Ordering::Relaxed) {
-                let went = commands::gc(&server.config, &options).await.unwrap();
+                let went = commands::gc(&server.config, options).await.unwrap();
                 collected.fetch_add(went.blobs, Ordering::Relaxed);
             }
         }));

@@ -295,7 +295,7 @@ pub struct Daemon {
 #[allow(missing_docs)]
 pub enum RegistryCommand {
     Serve(Serve),
-    Gc { root: Option<PathBuf> },
+    Gc { root: Option<PathBuf>, grace: Option<String>, untagged_after: Option<String> },
     Fsck { root: Option<PathBuf>, repair: bool },
     Import { root: PathBuf },
     UserAdd { name: String, root: Option<PathBuf>, password_stdin: bool },
@@ -593,7 +593,11 @@ impl Command {
     }
 
     pub(super) fn registry_gc(matches: &Matches) -> Command {
-        Command::Registry(RegistryCommand::Gc { root: path(matches, "root") })
+        Command::Registry(RegistryCommand::Gc {
+            root: path(matches, "root"),
+            grace: matches.filled("grace"),
+            untagged_after: matches.filled("untagged-after"),
+        })
     }
 
     pub(super) fn registry_fsck(matches: &Matches) -> Command {

@@ -5,12 +5,14 @@ mod wording;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use shale_oci::{Reference, Repository, Target};
 use shale_registry::Config;
 use shale_registry::commands::{self, Doomed};
-use shale_registry::maintenance::collect::CollectOptions;
+use shale_registry::config::parse_duration;
+use shale_registry::maintenance::collect::CollectRequest;
 
 use super::Failure;
 use crate::cli::RegistryCommand;
@@ -27,7 +29,14 @@ const USERS_FILE: &str = "htpasswd";
 pub fn run(context: &Context, command: RegistryCommand) -> Result<(), Failure> {
     match command {
         RegistryCommand::Serve(serve) => serve::run(context, serve),
-        RegistryCommand::Gc { root } => gc(context, &config(root)?),
+        RegistryCommand::Gc { root, grace, untagged_after } => {
+            let asked = CollectRequest {
+                grace: duration("grace", grace)?,
+                untagged_after: duration("untagged-after", untagged_after)?,
+                ..CollectRequest::default()
+            };
+            gc(context, &config(root)?, asked)
+        }
         RegistryCommand::Fsck { root, repair } => fsck(context, &config(root)?, repair),
         RegistryCommand::Import { root } => import(context, &config(Some(root))?),
         RegistryCommand::UserAdd { name, root, password_stdin } => user_add(root, &name, password_stdin),
@@ -58,8 +67,17 @@ fn config(root: Option<PathBuf>) -> Result<Config, Failure> {
     Ok(Config { root, ..Config::default() })
 }
 
-fn gc(context: &Context, config: &Config) -> Result<(), Failure> {
-    let collected = context.block_on(commands::gc(config, &CollectOptions::default()))?;
+fn duration(flag: &str, typed: Option<String>) -> Result<Option<Duration>, Failure> {
+    let parse = |text: String| {
+        parse_duration(&text).ok_or_else(|| {
+            anyhow!("invalid argument {text:?} for \"--{flag}\" flag: give a time such as 90s, 10m, 1h or 7d")
+        })
+    };
+    Ok(typed.map(parse).transpose()?)
+}
+
+fn gc(context: &Context, config: &Config, asked: CollectRequest) -> Result<(), Failure> {
+    let collected = context.block_on(commands::gc(config, asked))?;
     println!("Untagged manifests: {}", collected.manifests);
     println!("Unused links:       {}", collected.links);
     println!("Blobs:              {}", collected.blobs);

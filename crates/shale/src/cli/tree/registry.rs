@@ -40,7 +40,18 @@ registry; any other in the directory of a registry, whether it is being served o
             name: "gc",
             usage: "[OPTIONS]",
             about: "Remove blobs that nothing refers to",
-            flags: &[ROOT],
+            flags: &[
+                Flag::value("grace", None, Kind::Text, "Keep what arrived within this time (s|m|h|d)")
+                    .or("gc.grace of the server, 1h"),
+                ROOT,
+                Flag::value(
+                    "untagged-after",
+                    None,
+                    Kind::Text,
+                    "Remove manifests without a tag after this time (s|m|h|d)",
+                )
+                .or("gc.untagged_after of the server, never"),
+            ],
             make: Some(Command::registry_gc),
             ..Spec::EMPTY
         },
