@@ -114,7 +114,8 @@ fn killed_while_it_pulls_builds_and_runs_the_daemon_loses_no_container_and_leave
         assert_eq!(pid_of(&daemon), pid, "{when}: the same process goes on");
         // Whatever the moment, the container of the attached client is whole or was never made.
         if running.lines().any(|name| name == attached) {
-            output(&daemon, &["exec", &attached, "touch", "/go"]).success();
+            // Detached: the container may end, and the kernel kill all that is in it, before `touch` has.
+            output(&daemon, &["exec", "-d", &attached, "touch", "/go"]).success();
             assert_eq!(output(&daemon, &["wait", &attached]).success(), "4\n", "{when}");
             let log = output(&daemon, &["logs", &attached]).success();
             assert_eq!(log, format!("begin\nend {round}\n"), "{when}");

@@ -72,7 +72,8 @@ fn containers_go_on_when_the_daemon_is_killed_and_the_next_one_finds_them() {
     daemon.start_again();
     let names = output(&daemon, &["ps", "--format", "{{.Names}}"]).success();
     assert_eq!(names.split_whitespace().collect::<Vec<_>>(), ["att", "rest"]);
-    output(&daemon, &["exec", "att", "touch", "/go"]).success();
+    // Detached: the container may end, and the kernel kill all that is in it, before `touch` has.
+    output(&daemon, &["exec", "-d", "att", "touch", "/go"]).success();
     assert_eq!(output(&daemon, &["wait", "att"]).success(), "4\n");
     assert_eq!(output(&daemon, &["logs", "att"]).success(), "begin\nend\n");
     // The same containers are those of the command line.
