@@ -102,7 +102,7 @@ impl Runtime {
     pub fn start(&self, spec: &ContainerSpec, stdio: Stdio) -> Result<Running, StartError> {
         let bundle = self.records.with_file_name("bundles").join(&spec.id);
         write_bundle(self, &bundle, spec)?;
-        guard::register(self, &spec.id);
+        guard::register(self, &spec.id, &spec.cgroup_path());
         let (inherited, keys, screen) = if spec.terminal {
             let descriptor =
                 |stream, own: BorrowedFd<'_>| open_stream(stream, own).map_err(StartError::io("stdio"));

@@ -204,7 +204,8 @@ fn a_committed_container_is_the_image_that_docker_makes() {
          run -d --name running --network none busybox sleep 100
          commit running made:4
          commit -p=false running made:5
-         inspect -f '{{{{.State.Paused}}}}' running"
+         inspect -f '{{{{.State.Paused}}}}' running
+         rm -f running"
     ));
     let [docker, shale] = pair.commands(&["image", "inspect", "made:1"]).map(|mut command| {
         // The daemon's own version: the shape of the document depends on it.

@@ -159,6 +159,7 @@ fn running_containers_and_their_volumes_are_copied_too() {
         exec zc sh -c 'ls /vol; cat /vol/through'
         run -d --name locked --network none --read-only busybox sleep 1000
         cp /etc/hostname locked:/tmp
+        rm -f zc locked
     ",
     );
 }

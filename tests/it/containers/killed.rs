@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use shale_tests::peer::Shale;
+use shale_tests::peer::{Shale, ShaleRegistry};
 use shale_tests::program::run;
 use shale_tests::random::{Random, number};
 use shale_tests::scratch::Scratch;
@@ -128,4 +128,43 @@ fn mounts_of(root: &Path) -> Vec<String> {
         found.extend(table.lines().filter(|line| line.contains(root)).map(|line| format!("{pid}: {line}")));
     }
     found
+}
+
+/// A runtime that was deleting what it had half made leaves a process in the container's groups and no record of it.
+#[test]
+fn a_process_that_no_record_tells_of_is_ended_with_its_groups() {
+    let scratch = Scratch::new("unrecorded");
+    let id = format!("unrecorded-{}", std::process::id());
+    let mut sleeper = std::process::Command::new("sleep").arg("1000").spawn().expect("sleep is there");
+    let mut groups = Vec::new();
+    for hierarchy in ["pids", "memory", "unified", ""] {
+        let group = Path::new("/sys/fs/cgroup").join(hierarchy).join("shale").join(&id);
+        let is_hierarchy =
+            group.parent().and_then(Path::parent).is_some_and(|top| top.join("cgroup.procs").exists());
+        if is_hierarchy && std::fs::create_dir_all(&group).is_ok() {
+            let moved = std::fs::write(group.join("cgroup.procs"), sleeper.id().to_string());
+            moved.expect("root moves processes");
+            groups.push(group);
+        }
+    }
+    assert!(!groups.is_empty(), "there are no control groups here");
+    let mut guard = std::process::Command::new(ShaleRegistry::program())
+        .args(["__supervise-container", "guard", "/usr/sbin/runc"])
+        .arg(scratch.path().join("records"))
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let told = std::io::Write::write_all(
+        &mut guard.stdin.take().expect("piped"),
+        format!("+{id} /shale/{id}\n").as_bytes(),
+    );
+    told.expect("it reads");
+    let start = Instant::now();
+    while sleeper.try_wait().expect("ours").is_none() && start.elapsed() < Duration::from_secs(20) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(guard.wait().expect("ours").success());
+    sleeper.kill().expect("ours");
+    assert!(start.elapsed() < Duration::from_secs(20), "the process goes on");
+    assert!(groups.iter().all(|group| !group.exists()), "{groups:?}");
 }
