@@ -2,6 +2,7 @@
 
 mod commands;
 mod kills;
+mod networks;
 mod reach;
 mod replay;
 mod survival;

@@ -2,7 +2,7 @@
 //!
 //! `SHALE_TEST_CONFORMANCE` names the suite's program; `cargo xtask test` builds it, and says in its last line when it cannot.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use shale_tests::peer::{Guard, PASSWORD, ShaleRegistry, USER};
@@ -19,7 +19,7 @@ fn count(said: &str, label: &str) -> u64 {
     number.unwrap_or_else(|| panic!("the suite does not count {label}:\n{said}"))
 }
 
-fn assert_conforms(suite: &PathBuf, guard: Guard) {
+fn assert_conforms(suite: &Path, guard: Guard) {
     let scratch = Scratch::new("conformance");
     let registry = ShaleRegistry::start(&scratch.folder("r"), guard.clone());
     let results = scratch.folder("results");

@@ -200,8 +200,7 @@ impl Builder<'_> {
             let text = format!("[Warning] One or more build-args [{}] were not consumed\n", unused.join(" "));
             self.output.text(&text);
         }
-        let last = self.stages.get(&target).ok_or(BuildError::NoImage)?;
-        let last = last.clone();
+        let last = self.stages.get(&target).cloned().ok_or(BuildError::NoImage)?;
         let (mut image, base) = (last.image.ok_or(BuildError::NoImage)?, last.base);
         let mut stages: Vec<_> = self.stages.iter().collect();
         stages.sort_unstable_by_key(|(index, _)| **index);

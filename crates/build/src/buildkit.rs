@@ -193,20 +193,15 @@ fn created_by(stage: &StageState, command: &Command) -> Option<String> {
     let run = &stage.run;
     let quoted = |words: &Option<Vec<String>>| go_text::quote_list(words.as_deref().unwrap_or_default());
     Some(match command {
-        Command::Copy(copy) => copied(
-            "COPY",
-            copy.parents,
-            copy.chown.as_deref(),
-            copy.chmod.as_deref(),
-            (&copy.sources, &copy.inline_files, &copy.destination),
-        ),
-        Command::Add(add) => copied(
-            "ADD",
-            false,
-            add.chown.as_deref(),
-            add.chmod.as_deref(),
-            (&add.sources, &add.inline_files, &add.destination),
-        ),
+        Command::Copy(copy) => {
+            let keyword = if copy.parents { "COPY --parents" } else { "COPY" };
+            let owned = owned(keyword, copy.chown.as_deref(), copy.chmod.as_deref());
+            copied(owned, &copy.sources, &copy.inline_files, &copy.destination)
+        }
+        Command::Add(add) => {
+            let owned = owned("ADD", add.chown.as_deref(), add.chmod.as_deref());
+            copied(owned, &add.sources, &add.inline_files, &add.destination)
+        }
         Command::Run(command) => {
             let arguments = stage.scope.arguments();
             let mut words = Vec::new();
@@ -255,22 +250,19 @@ fn created_by(stage: &StageState, command: &Command) -> Option<String> {
     })
 }
 
-fn copied(
-    keyword: &str,
-    parents: bool,
-    chown: Option<&str>,
-    chmod: Option<&str>,
-    (sources, inline_files, destination): (&[String], &[InlineFile], &str),
-) -> String {
+/// The keyword with its flags of owner and mode.
+fn owned(keyword: &str, chown: Option<&str>, chmod: Option<&str>) -> String {
     let mut text = keyword.to_owned();
-    if parents {
-        text.push_str(" --parents");
-    }
     text.extend(chown.map(|chown| format!(" --chown={chown}")));
     text.extend(chmod.map(|chmod| format!(" --chmod={chmod}")));
-    text.extend(sources.iter().map(|source| format!(" {source}")));
-    text.extend(inline_files.iter().map(|file| format!(" <<{}", file.name)));
-    format!("{text} {destination} # buildkit")
+    text
+}
+
+/// `begin` with what is copied, and where to.
+fn copied(mut begin: String, sources: &[String], inline_files: &[InlineFile], destination: &str) -> String {
+    begin.extend(sources.iter().map(|source| format!(" {source}")));
+    begin.extend(inline_files.iter().map(|file| format!(" <<{}", file.name)));
+    format!("{begin} {destination} # buildkit")
 }
 
 /// `%+v` of Go's structure.

@@ -42,9 +42,8 @@ struct Endpoint {
 pub(crate) const WARNING: &str =
     "There is no bridge here: containers in this network have the loopback device alone.";
 
-fn described(engine: &Engine, network: &Network, version: ApiVersion) -> Result<Value, Failure> {
-    let settings = &network.settings;
-    let ipam = settings.ipam.clone().unwrap_or_default();
+/// Who is in a network, by container ID.
+fn endpoints(engine: &Engine, network: &Network) -> Result<BTreeMap<String, Value>, Failure> {
     let mut containers = BTreeMap::new();
     for record in engine.containers_in(network).map_err(|error| Failure::internal(&error))? {
         let endpoint = json!({
@@ -53,6 +52,12 @@ fn described(engine: &Engine, network: &Network, version: ApiVersion) -> Result<
         });
         containers.insert(record.id, endpoint);
     }
+    Ok(containers)
+}
+
+fn described(network: &Network, containers: BTreeMap<String, Value>, version: ApiVersion) -> Value {
+    let settings = &network.settings;
+    let ipam = settings.ipam.clone().unwrap_or_default();
     let mut described = json!({
         "Name": network.name,
         "Id": network.id,
@@ -82,7 +87,7 @@ fn described(engine: &Engine, network: &Network, version: ApiVersion) -> Result<
     for (key, value) in rest.as_object().cloned().unwrap_or_default() {
         described[key] = value;
     }
-    Ok(described)
+    described
 }
 
 /// Lists networks.
@@ -94,7 +99,12 @@ pub(crate) async fn list(daemon: &Daemon, call: &Call) -> Result<Answer, Failure
             let mut found = Vec::new();
             for network in engine.networks()? {
                 if is_wanted(engine, &network, &filters)? {
-                    found.push(described(engine, &network, version)?);
+                    // Since 1.28 only the answer about one network says who is in it.
+                    let containers = match version < ApiVersion::one(28) {
+                        true => endpoints(engine, &network)?,
+                        false => BTreeMap::new(),
+                    };
+                    found.push(described(&network, containers, version));
                 }
             }
             Ok(found)
@@ -163,7 +173,8 @@ pub(crate) async fn inspect(daemon: &Daemon, call: &Call, name: String) -> Resul
     let version = call.version;
     let described = daemon
         .blocking(move |engine| -> Result<Value, Failure> {
-            described(engine, &engine.find_network(&name)?, version)
+            let network = engine.find_network(&name)?;
+            Ok(described(&network, endpoints(engine, &network)?, version))
         })
         .await?;
     Ok(document(&described))

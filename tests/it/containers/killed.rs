@@ -2,8 +2,9 @@
 //!
 //! `SHALE_TEST_KILLS` sets how often each command is killed, `SHALE_TEST_SEED` the moments.
 
+use std::io::Write;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use shale_tests::peer::{Shale, ShaleRegistry};
@@ -135,7 +136,7 @@ fn mounts_of(root: &Path) -> Vec<String> {
 fn a_process_that_no_record_tells_of_is_ended_with_its_groups() {
     let scratch = Scratch::new("unrecorded");
     let id = format!("unrecorded-{}", std::process::id());
-    let mut sleeper = std::process::Command::new("sleep").arg("1000").spawn().expect("sleep is there");
+    let mut sleeper = Command::new("sleep").arg("1000").spawn().expect("sleep is there");
     let mut groups = Vec::new();
     for hierarchy in ["pids", "memory", "unified", ""] {
         let group = Path::new("/sys/fs/cgroup").join(hierarchy).join("shale").join(&id);
@@ -148,17 +149,15 @@ fn a_process_that_no_record_tells_of_is_ended_with_its_groups() {
         }
     }
     assert!(!groups.is_empty(), "there are no control groups here");
-    let mut guard = std::process::Command::new(ShaleRegistry::program())
+    let mut guard = Command::new(ShaleRegistry::program())
         .args(["__supervise-container", "guard", "/usr/sbin/runc"])
         .arg(scratch.path().join("records"))
         .stdin(Stdio::piped())
         .spawn()
         .expect("it starts");
-    let told = std::io::Write::write_all(
-        &mut guard.stdin.take().expect("piped"),
-        format!("+{id} /shale/{id}\n").as_bytes(),
-    );
-    told.expect("it reads");
+    let mut told = guard.stdin.take().expect("piped");
+    writeln!(told, "+{id} /shale/{id}").expect("it reads");
+    drop(told);
     let start = Instant::now();
     while sleeper.try_wait().expect("ours").is_none() && start.elapsed() < Duration::from_secs(20) {
         std::thread::sleep(Duration::from_millis(20));

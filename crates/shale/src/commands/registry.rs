@@ -22,6 +22,8 @@ use crate::terminal::units::human_size;
 
 /// Where a registry keeps its files when root serves it.
 const SYSTEM_ROOT: &str = "/var/lib/shale-registry";
+/// Exit code for a value that a flag does not take, as docker's.
+const EXIT_USAGE: u8 = 125;
 /// The file of users in the directory of a registry.
 const USERS_FILE: &str = "htpasswd";
 
@@ -67,13 +69,18 @@ fn config(root: Option<PathBuf>) -> Result<Config, Failure> {
     Ok(Config { root, ..Config::default() })
 }
 
+/// Reads the value of a flag of `registry gc`; a wrong one ends with docker's exit code for wrong flags.
 fn duration(flag: &str, typed: Option<String>) -> Result<Option<Duration>, Failure> {
-    let parse = |text: String| {
-        parse_duration(&text).ok_or_else(|| {
-            anyhow!("invalid argument {text:?} for \"--{flag}\" flag: give a time such as 90s, 10m, 1h or 7d")
-        })
-    };
-    Ok(typed.map(parse).transpose()?)
+    let Some(text) = typed else { return Ok(None) };
+    let duration = parse_duration(&text);
+    if duration.is_none() {
+        eprintln!(
+            "invalid argument {text:?} for \"--{flag}\" flag: give a time such as 90s, 10m, 1h or 7d\n\
+             See 'shale registry gc --help'."
+        );
+        return Err(Failure::Reported { exit_code: EXIT_USAGE });
+    }
+    Ok(duration)
 }
 
 fn gc(context: &Context, config: &Config, asked: CollectRequest) -> Result<(), Failure> {
