@@ -10,6 +10,7 @@ pub(crate) mod list;
 pub(crate) mod lives;
 pub(crate) mod logs;
 pub(crate) mod remove;
+mod spelling;
 pub(crate) mod start;
 pub(crate) mod stats;
 pub(crate) mod wait;

@@ -25,11 +25,21 @@ const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, EITHER
 #[derive(Deserialize, Default)]
 #[serde(default)]
 pub(crate) struct AuthConfig {
+    #[serde(deserialize_with = "read_text")]
     pub(crate) username: String,
+    #[serde(deserialize_with = "read_text")]
     pub(crate) password: String,
+    #[serde(deserialize_with = "read_text")]
     pub(crate) serveraddress: String,
+    #[serde(deserialize_with = "read_text")]
     identitytoken: String,
+    #[serde(deserialize_with = "read_text")]
     registrytoken: String,
+}
+
+/// Go takes null for an empty text, and bollard sends it for whatever it has no value of.
+fn read_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 impl AuthConfig {
@@ -127,6 +137,9 @@ mod tests {
         for text in [
             "eyJ1c2VybmFtZSI6ImJvYiIsInBhc3N3b3JkIjoicz8+Y3JldCJ9",
             "eyJ1c2VybmFtZSI6ImJvYiIsInBhc3N3b3JkIjoicz8-Y3JldCJ9",
+            // {"username":"bob","password":"s?>cret","auth":null,"email":null,"serveraddress":null,
+            //  "identitytoken":null,"registrytoken":null}, as bollard 0.21 sends it.
+            "eyJ1c2VybmFtZSI6ImJvYiIsInBhc3N3b3JkIjoicz8+Y3JldCIsImF1dGgiOm51bGwsImVtYWlsIjpudWxsLCJzZXJ2ZXJhZGRyZXNzIjpudWxsLCJpZGVudGl0eXRva2VuIjpudWxsLCJyZWdpc3RyeXRva2VuIjpudWxsfQ==",
         ] {
             assert_eq!(credential(text), Some(bob.clone()), "{text}");
         }

@@ -16,6 +16,7 @@ pub mod exec;
 pub mod find;
 pub mod health;
 pub mod limits;
+pub mod links;
 pub mod list;
 pub mod log_config;
 pub mod logs;

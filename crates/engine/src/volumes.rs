@@ -16,7 +16,7 @@ use crate::Engine;
 use crate::containers::names;
 
 /// The file with a volume's labels.
-const LABELS: &str = "labels.json";
+pub(crate) const LABELS: &str = "labels.json";
 
 /// A volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -177,13 +177,8 @@ impl Engine {
         if let Ok(volume) = self.find_volume(&name) {
             return Ok((volume, false));
         }
-        let failed = |source| VolumesError::Io { name: name.clone(), source };
-        let mountpoint = self.make_volume(&name).map_err(failed)?;
-        if !new.labels.is_empty() {
-            let text = serde_json::to_vec(&new.labels).map_err(|error| failed(error.into()))?;
-            let directory = mountpoint.parent().unwrap_or(&mountpoint);
-            fs::write(directory.join(LABELS), text).map_err(failed)?;
-        }
+        self.make_volume(&name, &new.labels)
+            .map_err(|source| VolumesError::Io { name: name.clone(), source })?;
         Ok((self.find_volume(&name)?, true))
     }
 

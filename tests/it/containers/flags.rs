@@ -220,7 +220,6 @@ fn what_cannot_be_carried_out_says_so() {
         (&["--disable-content-trust=false"], "is not supported"),
         (&["-p", "80:80"], "publishing ports is not supported"),
         (&["--volume-driver", "nosuch", "-v", "a:/x"], "plugin \"nosuch\" not found"),
-        (&["--mount", "type=volume,dst=/x,volume-label=a=b"], "volume-label is not supported"),
         (&["--mount", "type=volume,dst=/x,volume-opt=a=b"], "volume-opt is not supported"),
         (&["--mount", "type=volume,dst=/x,volume-subpath=a"], "volume-subpath is not supported"),
         (

@@ -16,6 +16,7 @@ use crate::request::Call;
 /// Makes a container.
 pub(crate) async fn answer(daemon: &Daemon, call: &Call, body: RequestBody) -> Result<Answer, Failure> {
     let mut document: Value = call.document(body).await?;
+    super::spelling::correct(&mut document);
     let endpoints = endpoints(&mut document, call)?;
     let platform = call.query.text("platform").map(str::parse::<Platform>).transpose()?;
     let (create, mut warnings) = read(document)?;

@@ -28,10 +28,17 @@ pub(crate) async fn answer(daemon: &Daemon, call: &Call) -> Result<Answer, Failu
     let rows = daemon
         .blocking(move |engine| {
             let records = engine.list_containers(&options)?;
-            records
-                .iter()
-                .map(|record| row(engine, record, has_size, version))
-                .collect::<Result<Vec<Value>, Failure>>()
+            let linked = engine.linked_names().map_err(|error| Failure::internal(&error))?;
+            let mut rows = Vec::with_capacity(records.len());
+            for record in &records {
+                let mut row = row(engine, record, has_size, version)?;
+                if let Some(others) = linked.get(&record.id) {
+                    let own = format!("/{}", record.name());
+                    row["Names"] = std::iter::once(&own).chain(others).cloned().collect();
+                }
+                rows.push(row);
+            }
+            Ok::<Vec<Value>, Failure>(rows)
         })
         .await?;
     Ok(document(&Value::Array(rows)))

@@ -21,7 +21,8 @@ const REMOVAL_TRIES: u32 = 5;
 /// Removes a container.
 pub(crate) async fn remove(daemon: &Daemon, call: &Call, name: String) -> Result<Answer, Failure> {
     if call.query.is_on("link") {
-        return Err(Failure::new(StatusCode::NOT_IMPLEMENTED, "links between containers are not supported"));
+        daemon.blocking(move |engine| Ok::<(), Failure>(engine.remove_link(&name)?)).await?;
+        return Ok(empty(StatusCode::NO_CONTENT));
     }
     let how = RemoveContainer { force: call.query.is_on("force"), volumes: call.query.is_on("v") };
     let record = daemon.container(&name).await?;

@@ -4,10 +4,11 @@ use http::StatusCode;
 use shale_engine::containers::archive::ArchiveError;
 use shale_engine::containers::commit::CommitError;
 use shale_engine::containers::copy::CopyError;
-use shale_engine::containers::create::{CreateError, VolumeError};
+use shale_engine::containers::create::{CreateError, SettingsError, VolumeError};
 use shale_engine::containers::endpoints::ConnectError;
 use shale_engine::containers::exec::ExecError;
 use shale_engine::containers::find::FindContainerError;
+use shale_engine::containers::links::LinkError;
 use shale_engine::containers::list::ListContainersError;
 use shale_engine::containers::logs::LogsError;
 use shale_engine::containers::remove::RemoveContainerError;
@@ -40,11 +41,29 @@ impl From<CreateError> for Failure {
             CreateError::Endpoint(error) => error.into(),
             CreateError::NameTaken { .. } => Failure::of(StatusCode::CONFLICT, &error),
             CreateError::Volume(VolumeError::Io { .. }) => Failure::internal(&error),
+            CreateError::Volume(VolumeError::Driver { .. }) => Failure::of(StatusCode::NOT_FOUND, &error),
+            CreateError::Settings(SettingsError::Link(error)) => error.into(),
             CreateError::Name(_)
             | CreateError::NoCommand
             | CreateError::RelativeWorkingDirectory(_)
             | CreateError::Settings(_)
             | CreateError::Volume(_) => Failure::of(StatusCode::BAD_REQUEST, &error),
+            error => Failure::internal(&error),
+        }
+    }
+}
+
+impl From<LinkError> for Failure {
+    fn from(error: LinkError) -> Failure {
+        match error {
+            LinkError::Format(_) | LinkError::OwnName | LinkError::NotRunning { .. } => {
+                Failure::internal_text(error.to_string())
+            }
+            LinkError::NoSuchLink(_) => Failure::of(StatusCode::NOT_FOUND, &error),
+            LinkError::Other { .. }
+            | LinkError::HostNetwork
+            | LinkError::ContainerNetwork
+            | LinkError::Network(_) => Failure::of(StatusCode::BAD_REQUEST, &error),
             error => Failure::internal(&error),
         }
     }
@@ -63,6 +82,7 @@ impl From<StartContainerError> for Failure {
                 Failure::new(StatusCode::BAD_REQUEST, error.to_string())
             }
             StartContainerError::Start(_) => Failure::internal_text(error.to_string()),
+            StartContainerError::Settings(SettingsError::Link(error)) => error.into(),
             StartContainerError::Settings(_) => Failure::of(StatusCode::BAD_REQUEST, &error),
             error => Failure::internal(&error),
         }

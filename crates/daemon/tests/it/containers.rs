@@ -198,3 +198,102 @@ fn log_drivers_that_are_not_there_are_refused() {
     // The words are dockerd's.
     assert_eq!(with("asdf").message(), r#"error looking up logging plugin asdf: plugin "asdf" not found"#);
 }
+
+/// What dockerd 20.10.24 answers, observed 2026-11-22.
+#[test]
+fn volumes_of_a_new_container_have_drivers_and_labels() {
+    let daemon = Running::start();
+    daemon.import("small:1");
+    let make = |name: &str, host: &str| {
+        let document = format!(r#"{{"Image":"small:1","Cmd":["x"],"HostConfig":{host}}}"#);
+        create(&daemon, &format!("?name={name}"), &document)
+    };
+    assert_eq!(make("driven", r#"{"VolumeDriver":"zz"}"#).status, 201);
+    let inspected = daemon.get("/v1.41/containers/driven/json").json();
+    assert_eq!(inspected["HostConfig"]["VolumeDriver"], "zz");
+    assert_eq!(make("bound", r#"{"VolumeDriver":"zz","Binds":["/tmp:/x"]}"#).status, 201);
+    for host in [
+        r#"{"VolumeDriver":"zz","Binds":["ab:/x"]}"#,
+        r#"{"Mounts":[{"Type":"volume","Source":"ab","Target":"/x","VolumeOptions":{"DriverConfig":{"Name":"zz"}}}]}"#,
+    ] {
+        let reply = make("no", host);
+        let message = "create ab: error looking up volume plugin zz: plugin \"zz\" not found";
+        assert_eq!((reply.status, reply.message().as_str()), (404, message), "{host}");
+    }
+    let labelled = |label: &str| {
+        format!(
+            r#"{{"VolumeDriver":"zz","Mounts":[{{"Type":"volume","Source":"ab","Target":"/x","VolumeOptions":{{"Labels":{{"a":"{label}"}}}}}}]}}"#
+        )
+    };
+    assert_eq!(make("first", &labelled("1")).status, 201);
+    let mounts = daemon.get("/v1.41/containers/first/json").json()["Mounts"].clone();
+    assert_eq!(
+        (&mounts[0]["Name"], &mounts[0]["Driver"], &mounts[0]["Mode"]),
+        (&"ab".into(), &"local".into(), &"z".into())
+    );
+    // A volume that is there keeps its labels.
+    assert_eq!(make("second", &labelled("2")).status, 201);
+    assert_eq!(daemon.get("/v1.41/volumes/ab").json()["Labels"], serde_json::json!({ "a": "1" }));
+}
+
+/// Go reads names of documents in any case; docker-py relies on it.
+#[test]
+fn names_in_documents_are_read_in_any_case() {
+    let daemon = Running::start();
+    daemon.import("small:1");
+    let document =
+        r#"{"image":"small:1","CMD":["x"],"HostConfig":{"CPURealtimePeriod":1000,"CPURealtimeRuntime":500}}"#;
+    let made = create(&daemon, "?name=c9", document);
+    assert_eq!(made.status, 201, "{made:?}");
+    let config = daemon.get("/v1.41/containers/c9/json").json()["HostConfig"].clone();
+    assert_eq!((&config["CpuRealtimePeriod"], &config["CpuRealtimeRuntime"]), (&1000.into(), &500.into()));
+}
+
+/// Messages and statuses of dockerd 20.10.24, observed 2026-11-22.
+#[test]
+fn links_are_made_named_and_removed() {
+    let daemon = Running::start();
+    daemon.import("small:1");
+    let make = |name: &str, host: &str| {
+        let document = format!(r#"{{"Image":"small:1","Cmd":["x"],"HostConfig":{host}}}"#);
+        create(&daemon, &format!("?name={name}"), &document)
+    };
+    assert_eq!(make("c1", "{}").status, 201);
+    assert_eq!(make("c3", r#"{"Links":["c1:a","/c1:b"]}"#).status, 201);
+    let links = || daemon.get("/v1.41/containers/c3/json").json()["HostConfig"]["Links"].clone();
+    assert_eq!(links(), serde_json::json!(["/c1:/c3/a", "/c1:/c3/b"]));
+    assert_eq!(daemon.get("/v1.41/containers/c3/a/json").json()["Name"], "/c1");
+    let listed = daemon.get("/v1.41/containers/json?all=1").json();
+    assert_eq!(listed[1]["Names"], serde_json::json!(["/c1", "/c3/a", "/c3/b"]));
+    for (host, status, message) in [
+        (r#"{"Links":["nosuch:x"]}"#, 400, "could not get container for nosuch: No such container: nosuch"),
+        (r#"{"Links":["c1:x:y"]}"#, 500, "bad format for links: c1:x:y"),
+        (
+            r#"{"Links":["c1:x"],"NetworkMode":"host"}"#,
+            400,
+            "conflicting options: host type networking can't be used with links. This would result in undefined behavior",
+        ),
+        (
+            r#"{"Links":["c1:x"],"NetworkMode":"container:c1"}"#,
+            400,
+            "conflicting options: container type network can't be used with links. This would result in undefined behavior",
+        ),
+    ] {
+        let reply = make("no", host);
+        assert_eq!((reply.status, reply.message().as_str()), (status, message), "{host}");
+    }
+    let start = daemon.post("/v1.41/containers/c3/start");
+    let message = "Cannot link to a non running container: /c1 AS /c3/a";
+    assert_eq!((start.status, start.message().as_str()), (500, message));
+    let unlink = |name: &str| daemon.send("DELETE", &format!("/v1.41/containers/{name}?link=1"), "", b"");
+    assert_eq!(unlink("c3/a").status, 204);
+    assert_eq!(links(), serde_json::json!(["/c1:/c3/b"]));
+    for (name, status, message) in [
+        ("c3/a", 404, "No such container: c3/a"),
+        ("nosuch", 404, "No such container: nosuch"),
+        ("c3", 500, "Conflict, cannot remove the default link name of the container"),
+    ] {
+        let reply = unlink(name);
+        assert_eq!((reply.status, reply.message().as_str()), (status, message), "{name}");
+    }
+}

@@ -15,7 +15,7 @@ use super::names::{self, NameError};
 use super::namespace;
 use super::record::NewRecord;
 use super::settings::HostConfig;
-use super::spec::SettingsError;
+pub use super::spec::SettingsError;
 pub use super::volumes::VolumeError;
 use crate::Engine;
 use crate::images::find::FindError;
@@ -135,6 +135,7 @@ impl Engine {
         super::health::validate(&config)?;
         let mut host_config = create.host_config.clone();
         let warnings = super::limits::discard(&settings, &mut host_config);
+        self.resolve_links(&settings, &mut host_config).map_err(SettingsError::Link)?;
         for mode in [&settings.network_mode, &settings.ipc_mode, &settings.pid_mode] {
             if let Some(other) = mode.strip_prefix("container:") {
                 self.find_container(other).map_err(CreateError::Other)?;

@@ -45,6 +45,9 @@ impl Engine {
             "HostConfig": record.host_config.document(),
             "GraphDriver": { "Data": null, "Name": "overlay2" },
         });
+        if record.links().next().is_some() {
+            document["HostConfig"]["Links"] = json!(self.shown_links(record)?);
+        }
         if record.health().is_some() {
             document["State"]["Health"] = state["Health"].clone();
         }

@@ -20,7 +20,8 @@ pub enum FindContainerError {
 }
 
 impl Engine {
-    /// Finds the container that `text` names: an ID, a name, or the begin of an ID, in this order.
+    /// Finds the container that `text` names: an ID, a name, what another container calls it by a link
+    /// (`other/alias`), or the begin of an ID, in this order.
     ///
     /// # Errors
     /// [`FindContainerError`].
@@ -39,6 +40,12 @@ impl Engine {
             {
                 return Ok(record);
             }
+        }
+        if let Some((name, alias)) = name.split_once('/') {
+            let record = self.find_container(name).map_err(|_| missing())?;
+            let linked = record.links().find(|(_, other)| *other == alias);
+            let linked = linked.map(|(id, _)| self.container_record(id)).transpose()?;
+            return linked.flatten().ok_or_else(missing);
         }
         let mut matching = ids.iter().filter(|id| !text.is_empty() && id.starts_with(text));
         match (matching.next(), matching.next()) {

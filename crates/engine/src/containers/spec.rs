@@ -13,6 +13,7 @@ use shale_runtime::spec::{
 
 use super::Record;
 use super::limits::{self, LimitError};
+use super::links::LinkError;
 use super::log_config::LogOptionError;
 use super::settings::{Settings, ThrottledDevice};
 
@@ -83,10 +84,8 @@ pub enum SettingsError {
     #[error("Invalid signal: {0}")]
     StopSignal(String),
     /// `--link`.
-    #[error(
-        "links are not supported: there is no network between containers; with the network container:NAME two share one"
-    )]
-    Links,
+    #[error(transparent)]
+    Link(#[from] LinkError),
     /// `--gpus`.
     #[error("could not select device driver \"\" with capabilities: [[gpu]]; give its nodes with --device")]
     DeviceRequest,
@@ -107,9 +106,7 @@ pub(super) fn check(settings: &Settings) -> Result<(), SettingsError> {
     for option in settings.tmpfs.iter().flatten().flat_map(|(_, options)| options.split(',')) {
         check_tmpfs_option(option)?;
     }
-    if settings.links.as_ref().is_some_and(|links| !links.is_empty()) {
-        return Err(SettingsError::Links);
-    }
+    super::links::check_network(settings)?;
     if settings.device_requests.as_ref().is_some_and(|requests| !requests.is_empty()) {
         return Err(SettingsError::DeviceRequest);
     }

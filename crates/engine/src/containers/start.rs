@@ -169,7 +169,8 @@ impl Engine {
             let etc = self.store.container_directory(&record.id);
             let mode = record.network();
             self.network_of_mode(mode).map_err(|_| StartContainerError::NoSuchNetwork(mode.to_owned()))?;
-            let container = spec::build(record, &settings, &paths.merged, &etc, &pid_of)?;
+            let mut container = spec::build(record, &settings, &paths.merged, &etc, &pid_of)?;
+            container.env.splice(0..0, self.link_environment(record).map_err(SettingsError::Link)?);
             let log = match self.container_log(record) {
                 Err(LogsError::Unreadable) => None,
                 found => Some(found?),

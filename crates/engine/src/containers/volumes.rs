@@ -1,5 +1,6 @@
 //! Local volumes: `volumes/<name>/_data`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -63,8 +64,13 @@ pub enum VolumeError {
     #[error("invalid mount config for type \"{0}\": mount type unknown")]
     Kind(String),
     /// A volume of a program that is not there.
-    #[error("error looking up volume plugin {0}: plugin \"{0}\" not found")]
-    Driver(String),
+    #[error("create {name}: error looking up volume plugin {driver}: plugin {driver:?} not found")]
+    Driver {
+        /// The volume.
+        name: String,
+        /// The program.
+        driver: String,
+    },
     /// An option of volumes that nothing here keeps.
     #[error("{0} is not supported: volumes are plain directories below the data root")]
     Option(&'static str),
@@ -84,6 +90,48 @@ pub enum VolumeError {
     },
 }
 
+/// A volume of a new container.
+struct Wanted<'a> {
+    name: &'a str,
+    /// Empty is `local`.
+    driver: &'a str,
+    /// For one that is not there yet.
+    labels: Option<&'a BTreeMap<String, String>>,
+    /// What the user said of it, as the record keeps it; empty for one of the image's.
+    spec: Value,
+}
+
+impl VolumeOptions {
+    /// The request as the record keeps it.
+    ///
+    /// Source: `MountPoints` in `config.v2.json` of dockerd 20.10.24, observed 2026-11-22.
+    fn spec(&self, source: &str, target: &str) -> Value {
+        let mut kept = Map::new();
+        if self.no_copy {
+            kept.insert("NoCopy".to_owned(), true.into());
+        }
+        if let Some(labels) = self.labels.as_ref().filter(|labels| !labels.is_empty()) {
+            kept.insert("Labels".to_owned(), json!(labels));
+        }
+        if let Some(driver) = &self.driver_config {
+            let name = &driver.name;
+            kept.insert(
+                "DriverConfig".to_owned(),
+                if name.is_empty() { json!({}) } else { json!({ "Name": name }) },
+            );
+        }
+        let mut spec = json!({ "Type": "volume" });
+        if !source.is_empty() {
+            spec["Source"] = source.into();
+        }
+        spec["Target"] = target.into();
+        if !kept.is_empty() {
+            spec["VolumeOptions"] = Value::Object(kept);
+        }
+        spec
+    }
+}
+
 impl Engine {
     /// Works out `MountPoints` from `-v`, `--mount` and the image's volumes, and makes volumes that are not there.
     pub(super) fn plan_mount_points(
@@ -91,7 +139,6 @@ impl Engine {
         config: &RunConfig,
         settings: &Settings,
     ) -> Result<Value, VolumeError> {
-        check_driver(&settings.volume_driver)?;
         let inherited = self.points_of_others(settings)?;
         let mut points = Map::new();
         let mut add = |target: String, point: Value| match points.insert(target.clone(), point) {
@@ -137,11 +184,16 @@ impl Engine {
                     bind_point(source, &target, writable, propagation.unwrap_or("rprivate"))
                 }
                 false => {
-                    let mut point = self.volume_point(source, &target, writable, true)?;
+                    let mut spec = json!({ "Type": "volume", "Source": source, "Target": target });
                     if mode.split(',').any(|word| word == "nocopy") {
-                        point["Spec"]["VolumeOptions"] = json!({ "NoCopy": true });
+                        spec["VolumeOptions"] = json!({ "NoCopy": true });
                     }
-                    point
+                    let driver = &settings.volume_driver;
+                    self.volume_point(
+                        &Wanted { name: source, driver, labels: None, spec },
+                        &target,
+                        writable,
+                    )?
                 }
             };
             add(target, point)?;
@@ -176,11 +228,11 @@ impl Engine {
                     check_options(&options)?;
                     let is_named = !request.source.is_empty();
                     let name = if is_named { request.source.clone() } else { random_id() };
-                    let mut point = self.volume_point(&name, &target, !request.read_only, is_named)?;
-                    if options.no_copy {
-                        point["Spec"]["VolumeOptions"] = json!({ "NoCopy": true });
-                    }
-                    add(target.clone(), point)?;
+                    let driver = options.driver_config.as_ref().map_or("", |config| config.name.as_str());
+                    let labels = options.labels.as_ref();
+                    let spec = options.spec(&request.source, &target);
+                    let wanted = Wanted { name: &name, driver, labels, spec };
+                    add(target.clone(), self.volume_point(&wanted, &target, !request.read_only)?)?;
                 }
                 // Not among the mount points: the settings themselves say it.
                 "tmpfs" => {}
@@ -193,7 +245,10 @@ impl Engine {
             let is_tmpfs = settings.tmpfs.as_ref().is_some_and(|tmpfs| tmpfs.contains_key(&target));
             let is_there = points.contains_key(&target) || inherited.contains_key(&target);
             if !is_there && !is_tmpfs {
-                points.insert(target.clone(), self.volume_point(&random_id(), &target, true, false)?);
+                let name = random_id();
+                let driver = &settings.volume_driver;
+                let wanted = Wanted { name: &name, driver, labels: None, spec: json!({}) };
+                points.insert(target.clone(), self.volume_point(&wanted, &target, true)?);
             }
         }
         for (target, point) in inherited {
@@ -232,39 +287,41 @@ impl Engine {
         Ok(points)
     }
 
-    fn volume_point(
-        &self,
-        name: &str,
-        target: &str,
-        writable: bool,
-        named: bool,
-    ) -> Result<Value, VolumeError> {
+    /// Makes the volume, unless it is there, and says how a container has it.
+    fn volume_point(&self, wanted: &Wanted<'_>, target: &str, writable: bool) -> Result<Value, VolumeError> {
+        let name = wanted.name;
+        if !matches!(wanted.driver, "" | "local") {
+            return Err(VolumeError::Driver { name: name.to_owned(), driver: wanted.driver.to_owned() });
+        }
         if super::names::check_name(name).is_err() || name.starts_with('/') {
             return Err(VolumeError::Name(name.to_owned()));
         }
-        let path =
-            self.make_volume(name).map_err(|source| VolumeError::Io { name: name.to_owned(), source })?;
-        let spec = match named {
-            true => json!({ "Type": "volume", "Source": name, "Target": target }),
-            false => json!({}),
-        };
+        let path = self
+            .make_volume(name, wanted.labels.unwrap_or(&BTreeMap::new()))
+            .map_err(|source| VolumeError::Io { name: name.to_owned(), source })?;
+        let is_asked = wanted.spec["Type"].is_string();
         Ok(json!({
             "Source": path, "Destination": target, "RW": writable, "Name": name, "Driver": "local",
-            "Type": "volume", "Relabel": if named { "z" } else { "" }, "Spec": spec,
+            "Type": "volume", "Relabel": if is_asked { "z" } else { "" }, "Spec": wanted.spec,
             "SkipMountpointCreation": false,
         }))
     }
 
-    pub(crate) fn make_volume(&self, name: &str) -> io::Result<PathBuf> {
+    /// Makes the directory of a volume; one that is there keeps the labels that it has.
+    pub(crate) fn make_volume(&self, name: &str, labels: &BTreeMap<String, String>) -> io::Result<PathBuf> {
         let directory = |path: &Path, mode: u32| match fs::DirBuilder::new().mode(mode).create(path) {
-            Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(mode)),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(mode)).map(|()| true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
             Err(error) => Err(error),
         };
         let volumes = self.store.volumes_directory();
         directory(&volumes, 0o701)?;
-        directory(&volumes.join(name), 0o701)?;
-        let path = volumes.join(name).join("_data");
+        let volume = volumes.join(name);
+        let is_new = directory(&volume, 0o701)?;
+        if is_new && !labels.is_empty() {
+            fs::write(volume.join(crate::volumes::LABELS), serde_json::to_vec(labels)?)?;
+        }
+        let path = volume.join("_data");
         directory(&path, 0o755)?;
         Ok(path)
     }
@@ -332,25 +389,15 @@ fn bind_point(source: &str, target: &str, writable: bool, propagation: &str) -> 
 
 const PROPAGATIONS: [&str; 6] = ["private", "rprivate", "shared", "rshared", "slave", "rslave"];
 
-fn check_driver(name: &str) -> Result<(), VolumeError> {
-    match name {
-        "" | "local" => Ok(()),
-        other => Err(VolumeError::Driver(other.to_owned())),
-    }
-}
-
 fn check_options(options: &VolumeOptions) -> Result<(), VolumeError> {
-    if options.labels.as_ref().is_some_and(|labels| !labels.is_empty()) {
-        return Err(VolumeError::Option("volume-label"));
-    }
     if !options.subpath.is_empty() {
         return Err(VolumeError::Option("volume-subpath"));
     }
-    let Some(driver) = &options.driver_config else { return Ok(()) };
-    if driver.options.as_ref().is_some_and(|options| !options.is_empty()) {
+    let told = options.driver_config.as_ref().and_then(|driver| driver.options.as_ref());
+    if told.is_some_and(|options| !options.is_empty()) {
         return Err(VolumeError::Option("volume-opt"));
     }
-    check_driver(&driver.name)
+    Ok(())
 }
 
 fn check_target(target: &str) -> Result<String, VolumeError> {
