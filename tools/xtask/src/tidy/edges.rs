@@ -14,12 +14,13 @@ pub struct Package {
 }
 
 /// A crate and the crates of the workspace that it may use. A crate that is not here may use none and is reported.
-const EDGES: [(&str, &[&str]); 16] = [
+const EDGES: [(&str, &[&str]); 17] = [
     ("shale-oci", &[]),
+    ("shale-deflate", &[]),
     ("shale-dockerfile", &["shale-oci"]),
     ("shale-engine-api", &["shale-oci"]),
     ("shale-store", &["shale-oci"]),
-    ("shale-rootfs", &["shale-oci"]),
+    ("shale-rootfs", &["shale-oci", "shale-deflate"]),
     ("shale-registry-client", &["shale-oci"]),
     ("shale-runtime", &[]),
     ("shale-build", &["shale-oci", "shale-dockerfile", "shale-store", "shale-rootfs", "shale-runtime"]),

@@ -1,0 +1,349 @@
+//! Blocks: what one code serves (RFC 1951, sections 3.2.3 to 3.2.7).
+
+use crate::bits::BitWriter;
+use crate::huffman::Code;
+use crate::matches::Sequence;
+use crate::symbols::{
+    DISTANCE_RANGES, DISTANCES, END_OF_BLOCK, FIRST_LENGTH, LENGTH_MIN, LENGTHS, LITERALS, length_symbol,
+};
+
+/// Four literals and what was left of a byte fit into one word.
+const LITERAL_BITS_MAX: usize = 14;
+const DISTANCE_BITS_MAX: usize = 15;
+/// Code lengths are coded themselves: lengths 0 to 15, and three kinds of repetition.
+const LENGTH_CODES: usize = 19;
+const LENGTH_CODE_BITS_MAX: usize = 7;
+/// The order in which the lengths of those codes are written.
+const LENGTH_CODE_ORDER: [usize; LENGTH_CODES] =
+    [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
+/// Bytes in a stored block.
+const STORED_BYTES_MAX: usize = 0xffff;
+
+/// About what a code takes at the begin of a block, and each symbol in it.
+const HEADER_BITS: u64 = 60;
+const HEADER_SYMBOL_BITS: u64 = 4;
+
+/// How often each symbol occurs.
+#[derive(Debug, Clone)]
+pub(crate) struct Counts {
+    literals: [u32; LITERALS],
+    distances: [u32; DISTANCES],
+}
+
+impl Default for Counts {
+    fn default() -> Counts {
+        Counts { literals: [0; LITERALS], distances: [0; DISTANCES] }
+    }
+}
+
+impl Counts {
+    #[inline(always)]
+    pub(crate) fn literal(&mut self, byte: u8) {
+        self.literals[usize::from(byte)] += 1;
+    }
+
+    #[inline(always)]
+    pub(crate) fn repetition(&mut self, sequence: &Sequence) {
+        self.literals[FIRST_LENGTH + length_symbol(sequence.length_above_min)] += 1;
+        self.distances[usize::from(sequence.distance_symbol)] += 1;
+    }
+
+    fn joined(&self, other: &Counts) -> Counts {
+        let mut joined = self.clone();
+        joined.literals.iter_mut().zip(other.literals).for_each(|(count, more)| *count += more);
+        joined.distances.iter_mut().zip(other.distances).for_each(|(count, more)| *count += more);
+        joined
+    }
+
+    /// About how many bits these symbols take with a code of their own, in 1/256.
+    fn cost(&self) -> u64 {
+        (HEADER_BITS << LOG_SHIFT) + cost(&self.literals) + cost(&self.distances)
+    }
+}
+
+/// A part of the input that will have one code.
+#[derive(Debug, Clone)]
+pub(crate) struct Block {
+    pub(crate) start: usize,
+    counts: Counts,
+    cost: u64,
+}
+
+impl Block {
+    pub(crate) fn new(start: usize, counts: Counts) -> Block {
+        Block { start, cost: counts.cost(), counts }
+    }
+
+    /// One block of this one and `next`, which follows it, where that is shorter than two.
+    pub(crate) fn joined(&self, next: &Block) -> Option<Block> {
+        let joined = Block::new(self.start, self.counts.joined(&next.counts));
+        (joined.cost <= self.cost + next.cost).then_some(joined)
+    }
+
+    /// Writes the block, which ends where `input` ends, and whose sequences are `sequences`.
+    pub(crate) fn write(mut self, bits: &mut BitWriter, input: &[u8], sequences: &[Sequence], is_last: bool) {
+        let bytes = &input[self.start..];
+        self.counts.literals[END_OF_BLOCK] = 1;
+        let literals = Code::new(&self.counts.literals, LITERAL_BITS_MAX);
+        let distances = Code::new(&self.counts.distances, DISTANCE_BITS_MAX);
+        let header = Header::new(&literals, &distances);
+        let size_bits = header.size_bits()
+            + literals.size_bits(&self.counts.literals)
+            + distances.size_bits(&self.counts.distances)
+            + extra_bits(&self.counts.literals[FIRST_LENGTH..], &LENGTHS)
+            + extra_bits(&self.counts.distances, &DISTANCE_RANGES);
+        if size_bits >= stored_bits(bytes.len(), bits.pending()) {
+            return store(bits, bytes, is_last);
+        }
+        header.write(bits, is_last);
+        write_sequences(bits, bytes, sequences, &literals, &distances);
+        bits.add(literals.bits[END_OF_BLOCK].into(), literals.lengths[END_OF_BLOCK].into());
+        bits.flush();
+    }
+}
+
+fn extra_bits(counts: &[u32], ranges: &[(u16, u8)]) -> u64 {
+    counts.iter().zip(ranges).map(|(count, (_, extra))| u64::from(*count) * u64::from(*extra)).sum()
+}
+
+/// What [`store`] writes when `pending` bits of a byte are taken.
+fn stored_bits(length: usize, pending: u32) -> u64 {
+    let blocks = length.div_ceil(STORED_BYTES_MAX).max(1) as u64;
+    let first = u64::from((pending + 3).next_multiple_of(8) - pending);
+    first + (blocks - 1) * 8 + blocks * 32 + 8 * length as u64
+}
+
+fn store(bits: &mut BitWriter, bytes: &[u8], is_last: bool) {
+    let mut rest = bytes;
+    loop {
+        let (stored, after) = rest.split_at(rest.len().min(STORED_BYTES_MAX));
+        bits.add(u64::from(is_last && after.is_empty()), 3);
+        let length = stored.len() as u16;
+        bits.align_and_copy(&[length.to_le_bytes(), (!length).to_le_bytes()].concat());
+        bits.align_and_copy(stored);
+        rest = after;
+        if rest.is_empty() {
+            return;
+        }
+    }
+}
+
+/// The code lengths of a block, run by run, with the code that they have themselves.
+struct Header {
+    literals: usize,
+    distances: usize,
+    /// A code length or a kind of run, and how long the run is beyond its least.
+    runs: Vec<(u8, u8)>,
+    code: Code<LENGTH_CODES>,
+    counts: [u32; LENGTH_CODES],
+}
+
+/// Repeats the length before 3 to 6 times, 0 for 3 to 10 times, 0 for 11 to 138 times.
+const REPEAT: u8 = 16;
+const ZEROS: u8 = 17;
+const MANY_ZEROS: u8 = 18;
+
+impl Header {
+    fn new(literals: &Code<LITERALS>, distances: &Code<DISTANCES>) -> Header {
+        let used = |lengths: &[u8]| lengths.iter().rposition(|length| *length > 0).map_or(0, |last| last + 1);
+        let (literal_count, distance_count) = (used(&literals.lengths), used(&distances.lengths));
+        let lengths = [&literals.lengths[..literal_count], &distances.lengths[..distance_count]].concat();
+        let mut runs = Vec::with_capacity(lengths.len());
+        for run in lengths.chunk_by(|one, next| one == next) {
+            add_runs(&mut runs, run[0], run.len());
+        }
+        let mut counts = [0; LENGTH_CODES];
+        for (kind, _) in &runs {
+            counts[usize::from(*kind)] += 1;
+        }
+        let code = Code::new(&counts, LENGTH_CODE_BITS_MAX);
+        Header { literals: literal_count, distances: distance_count, runs, code, counts }
+    }
+
+    /// How many lengths of the code for lengths are written.
+    fn code_lengths(&self) -> usize {
+        let used = LENGTH_CODE_ORDER.iter().rposition(|kind| self.code.lengths[*kind] > 0);
+        used.map_or(0, |last| last + 1).max(4)
+    }
+
+    fn size_bits(&self) -> u64 {
+        let extra: u64 = self.runs.iter().map(|(kind, _)| u64::from(run_bits(*kind))).sum();
+        3 + 5 + 5 + 4 + 3 * self.code_lengths() as u64 + self.code.size_bits(&self.counts) + extra
+    }
+
+    fn write(&self, bits: &mut BitWriter, is_last: bool) {
+        bits.add(u64::from(is_last), 1);
+        bits.add(0b10, 2);
+        bits.add((self.literals - FIRST_LENGTH) as u64, 5);
+        bits.add((self.distances - 1) as u64, 5);
+        let code_lengths = self.code_lengths();
+        bits.add((code_lengths - 4) as u64, 4);
+        bits.flush();
+        for kind in &LENGTH_CODE_ORDER[..code_lengths] {
+            bits.add(self.code.lengths[*kind].into(), 3);
+            bits.flush();
+        }
+        for (kind, extra) in &self.runs {
+            let place = usize::from(*kind);
+            bits.add(self.code.bits[place].into(), self.code.lengths[place].into());
+            bits.add((*extra).into(), run_bits(*kind));
+            bits.flush();
+        }
+    }
+}
+
+fn run_bits(kind: u8) -> u32 {
+    match kind {
+        REPEAT => 2,
+        ZEROS => 3,
+        MANY_ZEROS => 7,
+        _ => 0,
+    }
+}
+
+fn add_runs(runs: &mut Vec<(u8, u8)>, length: u8, count: usize) {
+    let mut rest = count;
+    if length == 0 {
+        while rest >= 11 {
+            let many = rest.min(138);
+            runs.push((MANY_ZEROS, (many - 11) as u8));
+            rest -= many;
+        }
+        if rest >= 3 {
+            runs.push((ZEROS, (rest - 3) as u8));
+            rest = 0;
+        }
+    } else {
+        runs.push((length, 0));
+        rest -= 1;
+        while rest >= 3 {
+            let many = rest.min(6);
+            runs.push((REPEAT, (many - 3) as u8));
+            rest -= many;
+        }
+    }
+    runs.extend(std::iter::repeat_n((length, 0), rest));
+}
+
+/// Bits and how many they are: a code and what follows it, ready to be written.
+#[derive(Debug, Clone, Copy)]
+struct Ready {
+    bits: u32,
+    count: u32,
+}
+
+fn write_sequences(
+    bits: &mut BitWriter,
+    bytes: &[u8],
+    sequences: &[Sequence],
+    literals: &Code<LITERALS>,
+    distances: &Code<DISTANCES>,
+) {
+    let literal: [Ready; 256] = std::array::from_fn(|byte| Ready {
+        bits: literals.bits[byte].into(),
+        count: literals.lengths[byte].into(),
+    });
+    let length: [Ready; 256] = std::array::from_fn(|above_min| {
+        let symbol = length_symbol(above_min as u8);
+        let (first, extra) = LENGTHS[symbol];
+        let count = u32::from(literals.lengths[FIRST_LENGTH + symbol]);
+        let code = u32::from(literals.bits[FIRST_LENGTH + symbol]);
+        let rest = (above_min + LENGTH_MIN) as u32 - u32::from(first);
+        Ready { bits: code | rest << count, count: count + u32::from(extra) }
+    });
+    // A copy, so that it stays in registers.
+    let mut writer = std::mem::take(bits);
+    let mut rest = bytes;
+    for sequence in sequences {
+        let (run, after) = rest.split_at(sequence.literals as usize);
+        write_literals(&mut writer, run, &literal);
+        rest = after;
+        if sequence.distance == 0 {
+            continue;
+        }
+        let above_min = usize::from(sequence.length_above_min);
+        rest = &rest[LENGTH_MIN + above_min..];
+        let Ready { bits: code, count } = length[above_min];
+        writer.add(code.into(), count);
+        let symbol = usize::from(sequence.distance_symbol);
+        let (first, extra) = DISTANCE_RANGES[symbol];
+        writer.add(distances.bits[symbol].into(), distances.lengths[symbol].into());
+        writer.add((sequence.distance - first).into(), extra.into());
+        writer.flush();
+    }
+    *bits = writer;
+}
+
+#[inline(always)]
+fn write_literals(bits: &mut BitWriter, run: &[u8], literal: &[Ready; 256]) {
+    let add = |bits: &mut BitWriter, byte: u8| {
+        let Ready { bits: code, count } = literal[usize::from(byte)];
+        bits.add(code.into(), count);
+    };
+    let (fours, few) = run.as_chunks::<4>();
+    for four in fours {
+        four.iter().for_each(|byte| add(bits, *byte));
+        bits.flush();
+    }
+    few.iter().for_each(|byte| add(bits, *byte));
+    bits.flush();
+}
+
+/// Fraction bits of [`log`].
+const LOG_SHIFT: u32 = 8;
+/// Bits of a number that [`log`] looks at.
+const LOG_INDEX_BITS: u32 = 9;
+/// Logarithms of 1 to 2, whose differences are what [`log`] adds to the exponent.
+static LOGS: [u16; 1 << LOG_INDEX_BITS] = logs();
+
+/// By squaring: the square of a number that is at least the root of two is the next bit.
+const fn logs() -> [u16; 1 << LOG_INDEX_BITS] {
+    let mut logs = [0; 1 << LOG_INDEX_BITS];
+    let mut index = 0;
+    while index < logs.len() {
+        let mut number = (1_u64 << 30) + ((index as u64) << (30 - LOG_INDEX_BITS));
+        let mut bit = LOG_SHIFT;
+        while bit > 0 {
+            bit -= 1;
+            number = (number * number) >> 30;
+            if number >= 2 << 30 {
+                number >>= 1;
+                logs[index] |= 1 << bit;
+            }
+        }
+        index += 1;
+    }
+    logs
+}
+
+/// The binary logarithm of `number`, which is not 0, in 1/256; whole numbers, so that all machines agree.
+fn log(number: u32) -> u64 {
+    let exponent = number.ilog2();
+    let mantissa = (u64::from(number) << 32 >> exponent) & 0xffff_ffff;
+    let index = (mantissa >> (32 - LOG_INDEX_BITS)) as usize;
+    u64::from(exponent << LOG_SHIFT) + u64::from(LOGS[index])
+}
+
+fn cost(counts: &[u32]) -> u64 {
+    let total: u32 = counts.iter().sum();
+    let total_log = if total == 0 { 0 } else { log(total) };
+    let used = counts.iter().filter(|count| **count > 0);
+    // A code has at least one bit.
+    used.map(|count| {
+        u64::from(*count) * (total_log - log(*count)).max(1 << LOG_SHIFT) + (HEADER_SYMBOL_BITS << LOG_SHIFT)
+    })
+    .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logarithms_are_right_to_a_hundredth() {
+        for number in [1, 2, 3, 7, 100, 255, 256, 257, 4095, 65_537, 1_000_000, u32::MAX] {
+            let error = log(number) as f64 / 256.0 - f64::from(number).log2();
+            assert!((-0.01..=0.0).contains(&error), "{number}: {error}");
+        }
+    }
+}

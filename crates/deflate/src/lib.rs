@@ -1,0 +1,78 @@
+//! Makes DEFLATE (RFC 1951) of whole buffers, quickly: what deflates is nearly all of a push.
+//!
+//! Promise: what comes out inflates to what went in, whatever it is; the same bytes give the same stream everywhere.
+//! Not here: reading DEFLATE, gzip, threads, files.
+//!
+//! One pass: [`matches`] finds repetitions, lazily, with one candidate a place; [`block`] joins pieces of the input to
+//! blocks while one code for both is shorter than two; [`huffman`] makes the codes; [`bits`] writes.
+#![forbid(unsafe_code)]
+
+mod bits;
+mod block;
+mod huffman;
+mod matches;
+mod symbols;
+
+use bits::{BitWriter, SLACK_BYTES};
+use block::{Block, Counts};
+use matches::{Matcher, Sequence};
+
+/// Bytes of input after which a block may end.
+const PIECE_BYTES: usize = 16 << 10;
+/// Bytes of input after which a block ends in any case.
+const BLOCK_BYTES_MAX: usize = 256 << 10;
+
+/// Makes DEFLATE streams, one after the other, in memory that it keeps: 32 KiB of places and up to 0.5 MiB of a block's
+/// repetitions.
+#[derive(Debug, Default)]
+pub struct Deflater {
+    matcher: Matcher,
+    /// Those of the open block.
+    sequences: Vec<Sequence>,
+}
+
+impl Deflater {
+    /// Appends to `stream` one DEFLATE stream that inflates to `bytes`.
+    ///
+    /// The stream is at most five bytes for each 16 KiB and twenty more longer than `bytes`.
+    ///
+    /// Source: RFC 1951.
+    pub fn deflate(&mut self, bytes: &[u8], stream: &mut Vec<u8>) {
+        let before = stream.len();
+        stream.resize(before + bound(bytes.len()) + SLACK_BYTES, 0);
+        let mut bits = BitWriter::new(&mut stream[before..]);
+        self.matcher.restart();
+        self.sequences.clear();
+        let mut open: Option<Block> = None;
+        loop {
+            let start = self.matcher.at();
+            let mut counts = Counts::default();
+            let known = self.sequences.len();
+            self.matcher.parse(bytes, start + PIECE_BYTES, &mut self.sequences, &mut counts);
+            let end = self.matcher.at();
+            let piece = Block::new(start, counts);
+            let joined = match open.take() {
+                None => piece,
+                Some(before) => match before.joined(&piece) {
+                    Some(joined) if start - before.start < BLOCK_BYTES_MAX => joined,
+                    _ => {
+                        before.write(&mut bits, &bytes[..start], &self.sequences[..known], false);
+                        self.sequences.drain(..known);
+                        piece
+                    }
+                },
+            };
+            if end == bytes.len() {
+                joined.write(&mut bits, bytes, &self.sequences, true);
+                let length = bits.finish();
+                return stream.truncate(before + length);
+            }
+            open = Some(joined);
+        }
+    }
+}
+
+/// No block is longer than its stored form: five bytes for each 65,535, and a block has at least a piece.
+const fn bound(length: usize) -> usize {
+    length + 5 * (length / PIECE_BYTES + 1) + 8
+}
