@@ -1,6 +1,6 @@
 //! The program under test.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -62,17 +62,20 @@ impl Shale {
         self.home.join(".docker")
     }
 
+    /// The program to start and the arguments that come before those of `shale`.
+    pub(super) fn invocation(&self) -> (PathBuf, Vec<OsString>) {
+        let Some(folder) = &self.system_config else { return (self.program.clone(), Vec::new()) };
+        let words = ["--mount", "--propagation", "private", "sh", "-euc", WITH_SYSTEM_CONFIG, "sh"];
+        let mut leading: Vec<OsString> = words.map(OsString::from).to_vec();
+        leading.extend([folder.clone().into_os_string(), self.program.clone().into_os_string()]);
+        (require("unshare", "util-linux"), leading)
+    }
+
     /// A command for this data root, without anything of the caller's own configuration.
     pub fn command(&self, arguments: &[impl AsRef<OsStr>]) -> Command {
-        let mut command = match &self.system_config {
-            None => Command::new(&self.program),
-            Some(folder) => {
-                let mut command = Command::new(require("unshare", "util-linux"));
-                command.args(["--mount", "--propagation", "private", "sh", "-euc", WITH_SYSTEM_CONFIG, "sh"]);
-                command.arg(folder).arg(&self.program);
-                command
-            }
-        };
+        let (program, leading) = self.invocation();
+        let mut command = Command::new(program);
+        command.args(leading);
         command
             .arg("--data-root")
             .arg(&self.data_root)

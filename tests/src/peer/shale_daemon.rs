@@ -1,5 +1,6 @@
 //! `shale daemon` with a data root of its own, and docker commands in front of it.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,7 +28,20 @@ impl ShaleDaemon {
     /// When it does not answer in time; the message has its log.
     #[track_caller]
     pub fn start(directory: &Path) -> Self {
-        let shale = Shale::new(directory);
+        Self::start_as(directory, Shale::new(directory))
+    }
+
+    /// Starts a daemon for which `folder` stands in the place of `/etc/docker`.
+    ///
+    /// # Panics
+    /// As [`ShaleDaemon::start`].
+    #[track_caller]
+    pub fn start_with_system_config(directory: &Path, folder: &Path) -> Self {
+        Self::start_as(directory, Shale::new(directory).with_system_config(folder))
+    }
+
+    #[track_caller]
+    fn start_as(directory: &Path, shale: Shale) -> Self {
         let mut daemon =
             Self { shale, server: None, socket: directory.join("sock"), log: directory.join("log") };
         daemon.start_again();
@@ -39,8 +53,9 @@ impl ShaleDaemon {
     pub fn start_again(&mut self) {
         let root = self.shale.data_root().display().to_string();
         let host = format!("unix://{}", self.socket.display());
-        let arguments = ["--data-root", &root, "daemon", "--host", &host].map(str::to_owned);
-        let mut server = Server::start(self.shale.program(), &arguments, &[], &self.log);
+        let (program, mut arguments) = self.shale.invocation();
+        arguments.extend(["--data-root", &root, "daemon", "--host", &host].map(OsString::from));
+        let mut server = Server::start(&program, &arguments, &[], &self.log);
         let socket = self.socket.clone();
         let answers = server.wait_until(START_LIMIT, || http::unix_answers(&socket, "/_ping"));
         assert!(answers, "shale daemon does not answer:\n{}", server.log());

@@ -6,6 +6,7 @@
 mod bench;
 mod go_peers;
 mod peers;
+mod python_peers;
 mod suite;
 mod tidy;
 mod verify;

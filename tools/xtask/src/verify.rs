@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{go_peers, peers, suite, tidy, workspace};
+use crate::{go_peers, peers, python_peers, suite, tidy, workspace};
 
 /// One thing that must be green.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,6 +141,12 @@ fn run_step(step: Step, before: &[(&str, Duration, Result<()>)], remarks: &mut R
                 eprintln!("left out: {what}");
                 remarks.left_out.push(what);
             }
+            let docker_py = python_peers::docker_py();
+            if let Err(error) = &docker_py {
+                let what = format!("docker-py's integration tests: {error:#}");
+                eprintln!("left out: {what}");
+                remarks.left_out.push(what);
+            }
             let command = || {
                 let mut command = workspace::cargo();
                 command
@@ -149,6 +155,9 @@ fn run_step(step: Step, before: &[(&str, Duration, Result<()>)], remarks: &mut R
                     .env("SHALE_BIN", &program);
                 if let Ok(conformance) = &conformance {
                     command.env("SHALE_TEST_CONFORMANCE", conformance);
+                }
+                if let Ok(docker_py) = &docker_py {
+                    command.env("SHALE_TEST_DOCKER_PY", docker_py);
                 }
                 command
             };
