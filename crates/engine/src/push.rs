@@ -9,6 +9,7 @@ use bytes::Bytes;
 use shale_oci::{ConfigError, Descriptor, Digest, ImageConfig, Reference, Repository, Target, media_type};
 use shale_registry_client::credentials::{Credential, registry_key};
 use shale_registry_client::{Client, Mount, PutManifestError, RequestError, UploadError};
+use shale_rootfs::GzipPool;
 use shale_store::{
     ChangeReferencesError, DiskError, DistributionError, Image, ImageError, Layer, PushCredentials,
     ReferencesError, V2Metadata,
@@ -170,6 +171,7 @@ impl Engine {
             denied: denied.into(),
             progress: Arc::clone(progress),
             turns: Arc::new(Semaphore::new(UPLOADS_MAX)),
+            gzip: Arc::default(),
         };
         let mut uploads = JoinSet::new();
         for (index, layer) in image.layers.iter().enumerate().rev() {
@@ -208,6 +210,8 @@ struct Push {
     denied: Arc<[Digest]>,
     progress: Arc<dyn Progress>,
     turns: Arc<Semaphore>,
+    /// Compresses the layers, the one first that was begun first.
+    gzip: Arc<GzipPool>,
 }
 
 impl Push {

@@ -15,7 +15,7 @@ mod tar;
 pub mod tar_split;
 mod unpack;
 
-pub use compression::{Compression, GzipWriter, decompress};
+pub use compression::{Compression, GzipPool, GzipWriter, decompress};
 pub use directory::Rootfs;
 pub use early_sync::EarlySync;
 pub use name::EntryName;

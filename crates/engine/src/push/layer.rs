@@ -83,7 +83,7 @@ impl Push {
         let (push, layer) = (self.clone(), layer.clone());
         let making = tokio::task::spawn_blocking(move || {
             let output = ChunkWriter::new(chunks, skip);
-            let mut gzip = GzipWriter::new(output);
+            let mut gzip = GzipWriter::new(output, &push.gzip);
             let id = layer.diff_id.short();
             let total = layer.size_bytes;
             let made = write_layer_tar(&push.engine.store, &layer, &mut gzip, &|bytes| {

@@ -2,10 +2,11 @@
 //!
 //! Several members after each other are one stream (RFC 1952, section 2.2), and every reader of layers takes them so.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{Builder, JoinHandle};
 
 use crc_fast::{CrcAlgorithm, checksum};
@@ -18,27 +19,32 @@ const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 255];
 /// More threads than this outrun every reader of files, and each takes memory.
 const THREADS_MAX: usize = 32;
 
-/// A writer that compresses to gzip; [`GzipWriter::finish`] ends the stream.
+/// Threads that compress the blocks of any number of streams.
 ///
-/// The bytes do not depend on the number of threads. Memory: about 1 MiB for each block in work, two blocks for each
-/// thread.
-#[must_use = "a stream that is not finished is truncated"]
-pub struct GzipWriter<W: Write> {
-    stream: W,
-    workers: Option<Workers>,
-    threads: usize,
-    /// The block that is being filled.
-    block: Vec<u8>,
-    started: bool,
+/// The blocks of the stream that was begun first go first: what is sent to one registry ends one after the other, and the
+/// registry's work at the end of one falls into the next. A stream that nobody takes bytes from holds up no other.
+#[derive(Debug)]
+pub struct GzipPool {
+    shared: Arc<Shared>,
+    threads_max: usize,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    streams: AtomicU64,
 }
 
-struct Workers {
-    jobs: SyncSender<Job>,
-    pending: VecDeque<Receiver<Done>>,
-    threads: Vec<JoinHandle<()>>,
-    spare: Vec<Done>,
+#[derive(Debug, Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    changed: Condvar,
 }
 
+#[derive(Debug, Default)]
+struct Queue {
+    /// By stream and block.
+    jobs: BTreeMap<(u64, u64), Job>,
+    is_closed: bool,
+}
+
+#[derive(Debug)]
 struct Job {
     block: Vec<u8>,
     /// Room for the member.
@@ -46,22 +52,109 @@ struct Job {
     done: SyncSender<Done>,
 }
 
+#[derive(Debug)]
 struct Done {
     block: Vec<u8>,
     member: Vec<u8>,
 }
 
-impl<W: Write> GzipWriter<W> {
-    /// Starts a stream, on as many threads as there are processors.
-    pub fn new(stream: W) -> GzipWriter<W> {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        GzipWriter::with_threads(stream, threads)
+impl Default for GzipPool {
+    /// Of as many threads as there are processors.
+    fn default() -> GzipPool {
+        GzipPool::new(std::thread::available_parallelism().map_or(1, usize::from))
+    }
+}
+
+impl GzipPool {
+    /// Of at most `threads` threads, which start when there is something to do.
+    pub fn new(threads: usize) -> GzipPool {
+        let threads_max = threads.clamp(1, THREADS_MAX);
+        GzipPool {
+            shared: Arc::default(),
+            threads_max,
+            threads: Mutex::default(),
+            streams: AtomicU64::new(0),
+        }
     }
 
-    /// Starts a stream on `threads` threads.
-    pub fn with_threads(stream: W, threads: usize) -> GzipWriter<W> {
-        let threads = threads.clamp(1, THREADS_MAX);
-        GzipWriter { stream, workers: None, threads, block: Vec::new(), started: false }
+    fn submit(&self, stream: u64, block: u64, job: Job) -> io::Result<()> {
+        let mut threads = self.threads.lock().map_err(|_| gone())?;
+        if threads.len() < self.threads_max {
+            let shared = Arc::clone(&self.shared);
+            let started = Builder::new().name("shale-deflate".into()).spawn(move || shared.work());
+            match started {
+                Ok(thread) => threads.push(thread),
+                // The others will do it.
+                Err(_) if !threads.is_empty() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        drop(threads);
+        self.shared.queue.lock().map_err(|_| gone())?.jobs.insert((stream, block), job);
+        self.shared.changed.notify_one();
+        Ok(())
+    }
+}
+
+impl Drop for GzipPool {
+    fn drop(&mut self) {
+        if let Ok(mut queue) = self.shared.queue.lock() {
+            queue.is_closed = true;
+        }
+        self.shared.changed.notify_all();
+        for thread in self.threads.get_mut().into_iter().flat_map(std::mem::take) {
+            // A thread has no way to fail but a panic, and then its block was missed.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn work(&self) {
+        let mut deflater = Deflater::default();
+        while let Some(Job { block, mut member, done }) = self.next() {
+            compress(&mut deflater, &block, &mut member);
+            // Nobody waits after an error of the writer below.
+            let _ = done.send(Done { block, member });
+        }
+    }
+
+    /// Waits for a block; none comes when the pool goes.
+    fn next(&self) -> Option<Job> {
+        let queue = self.queue.lock().ok()?;
+        let is_idle = |queue: &mut Queue| queue.jobs.is_empty() && !queue.is_closed;
+        let mut queue = self.changed.wait_while(queue, is_idle).ok()?;
+        queue.jobs.pop_first().map(|(_, job)| job)
+    }
+}
+
+fn gone() -> io::Error {
+    io::Error::other("a compression thread is gone")
+}
+
+/// A writer that compresses to gzip; [`GzipWriter::finish`] ends the stream.
+///
+/// The bytes do not depend on the number of threads. Memory: about 1 MiB for each block in work, two blocks for each
+/// thread.
+#[must_use = "a stream that is not finished is truncated"]
+pub struct GzipWriter<W: Write> {
+    stream: W,
+    pool: Arc<GzipPool>,
+    /// Which stream of the pool this is, and how many blocks it had.
+    number: u64,
+    blocks: u64,
+    pending: VecDeque<Receiver<Done>>,
+    spare: Vec<Done>,
+    /// The block that is being filled.
+    block: Vec<u8>,
+}
+
+impl<W: Write> GzipWriter<W> {
+    /// Starts a stream on the threads of `pool`.
+    pub fn new(stream: W, pool: &Arc<GzipPool>) -> GzipWriter<W> {
+        let number = pool.streams.fetch_add(1, Ordering::Relaxed);
+        let (pending, spare) = (VecDeque::new(), Vec::new());
+        GzipWriter { stream, pool: Arc::clone(pool), number, blocks: 0, pending, spare, block: Vec::new() }
     }
 
     /// Compresses what is left, ends the stream and returns the writer below.
@@ -69,58 +162,40 @@ impl<W: Write> GzipWriter<W> {
     /// # Errors
     /// Those of the writer below.
     pub fn finish(mut self) -> io::Result<W> {
-        // A stream of no bytes is one empty member.
-        if !self.block.is_empty() || !self.started {
-            self.submit(true)?;
+        if self.blocks == 0 {
+            // What fits into one block is not worth a thread. A stream of no bytes is one empty member.
+            let mut member = Vec::new();
+            compress(&mut Deflater::default(), &self.block, &mut member);
+            self.stream.write_all(&member)?;
+        } else if !self.block.is_empty() {
+            self.submit()?;
         }
         while self.collect()? {}
-        if let Some(workers) = self.workers.take() {
-            drop(workers.jobs);
-            for thread in workers.threads {
-                // A worker has no way to fail but a panic, and then its block was missed above.
-                let _ = thread.join();
-            }
-        }
         self.stream.flush()?;
         Ok(self.stream)
     }
 
-    fn submit(&mut self, is_last: bool) -> io::Result<()> {
-        self.started = true;
-        // What fits into one block is not worth a thread.
-        if self.workers.is_none() && (is_last || self.threads == 1) {
-            let mut member = Vec::new();
-            compress(&mut Deflater::default(), &self.block, &mut member);
-            self.block.clear();
-            return self.stream.write_all(&member);
-        }
-        if self.workers.is_none() {
-            self.workers = Some(Workers::spawn(self.threads)?);
-        }
-        let threads = self.threads;
-        while self.workers.as_ref().is_some_and(|workers| workers.pending.len() >= 2 * threads) {
+    fn submit(&mut self) -> io::Result<()> {
+        while self.pending.len() >= 2 * self.pool.threads_max {
             self.collect()?;
         }
-        let workers = self.workers.as_mut().expect("spawned above");
         let Done { block: mut next, member } =
-            workers.spare.pop().unwrap_or_else(|| Done { block: Vec::new(), member: Vec::new() });
+            self.spare.pop().unwrap_or_else(|| Done { block: Vec::new(), member: Vec::new() });
         next.clear();
         let block = std::mem::replace(&mut self.block, next);
         let (done, result) = sync_channel(1);
-        workers.pending.push_back(result);
-        workers
-            .jobs
-            .send(Job { block, member, done })
-            .map_err(|_| io::Error::other("the compression threads are gone"))
+        self.pending.push_back(result);
+        self.pool.submit(self.number, self.blocks, Job { block, member, done })?;
+        self.blocks += 1;
+        Ok(())
     }
 
     // Writes the oldest block in work; tells whether there was one.
     fn collect(&mut self) -> io::Result<bool> {
-        let Some(workers) = &mut self.workers else { return Ok(false) };
-        let Some(result) = workers.pending.pop_front() else { return Ok(false) };
-        let done = result.recv().map_err(|_| io::Error::other("a compression thread is gone"))?;
+        let Some(result) = self.pending.pop_front() else { return Ok(false) };
+        let done = result.recv().map_err(|_| gone())?;
         self.stream.write_all(&done.member)?;
-        workers.spare.push(done);
+        self.spare.push(done);
         Ok(true)
     }
 }
@@ -130,7 +205,7 @@ impl<W: Write> Write for GzipWriter<W> {
         let mut rest = bytes;
         while !rest.is_empty() {
             if self.block.len() == BLOCK_BYTES {
-                self.submit(false)?;
+                self.submit()?;
                 continue;
             }
             let length = rest.len().min(BLOCK_BYTES - self.block.len());
@@ -143,33 +218,6 @@ impl<W: Write> Write for GzipWriter<W> {
     /// Does nothing: a block that is cut early compresses worse.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-impl Workers {
-    fn spawn(threads: usize) -> io::Result<Workers> {
-        let (jobs, waiting) = sync_channel::<Job>(2 * threads);
-        let waiting = Arc::new(Mutex::new(waiting));
-        let mut handles = Vec::with_capacity(threads);
-        for _ in 0..threads {
-            let waiting = Arc::clone(&waiting);
-            handles.push(Builder::new().name("shale-deflate".into()).spawn(move || work(&waiting))?);
-        }
-        Ok(Workers { jobs, pending: VecDeque::new(), threads: handles, spare: Vec::new() })
-    }
-}
-
-fn work(waiting: &Mutex<Receiver<Job>>) {
-    let mut deflater = Deflater::default();
-    loop {
-        let job = match waiting.lock() {
-            Ok(waiting) => waiting.recv(),
-            Err(_) => return,
-        };
-        let Ok(Job { block, mut member, done }) = job else { return };
-        compress(&mut deflater, &block, &mut member);
-        // Nobody waits after an error of the writer below.
-        let _ = done.send(Done { block, member });
     }
 }
 

@@ -4,7 +4,7 @@ mod gzip;
 
 use std::io::{self, BufReader, Cursor, Read};
 
-pub use gzip::GzipWriter;
+pub use gzip::{GzipPool, GzipWriter};
 
 use crate::tar::starts_with_header;
 

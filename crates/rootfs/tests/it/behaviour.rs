@@ -6,11 +6,12 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use shale_rootfs::tar_split::FaultKind;
 use shale_rootfs::{
-    Compression, GzipWriter, LimitReached, Limits, Pack, Rootfs, TarEntry, TarWriter, Unpack, UnpackError,
-    Unpacked, Whiteouts, decompress, pack, remove_tree, tar_split, unpack,
+    Compression, GzipPool, GzipWriter, LimitReached, Limits, Pack, Rootfs, TarEntry, TarWriter, Unpack,
+    UnpackError, Unpacked, Whiteouts, decompress, pack, remove_tree, tar_split, unpack,
 };
 
 use crate::{fixture, tree};
@@ -247,7 +248,7 @@ fn gzip_is_read_by_gzip_whatever_the_length_and_the_threads() {
         .collect();
     for length in [0, 1, 524_287, 524_288, 524_289, 1_048_576, 3_000_000] {
         for threads in [1, 3] {
-            let mut writer = GzipWriter::with_threads(Vec::new(), threads);
+            let mut writer = GzipWriter::new(Vec::new(), &Arc::new(GzipPool::new(threads)));
             for piece in text[..length].chunks(100_003) {
                 writer.write_all(piece).unwrap();
             }
@@ -268,6 +269,26 @@ fn gzip_is_read_by_gzip_whatever_the_length_and_the_threads() {
             decompress(Box::new(&compressed[..])).unwrap().read_to_end(&mut ours).unwrap();
             assert!(ours == text[..length]);
         }
+    }
+}
+
+#[test]
+fn a_stream_that_waits_holds_up_no_other_of_its_pool() {
+    let pool = Arc::new(GzipPool::new(2));
+    let (one, two) = (b"one layer ".repeat(300_000), b"another ".repeat(400_000));
+    let mut first = GzipWriter::new(Vec::new(), &pool);
+    let mut second = GzipWriter::new(Vec::new(), &pool);
+    let (begin, rest) = one.split_at(2_000_000);
+    first.write_all(begin).unwrap();
+    second.write_all(&two).unwrap();
+    let second = second.finish().unwrap();
+    first.write_all(rest).unwrap();
+    drop(pool);
+    let first = first.finish().unwrap();
+    for (compressed, expected) in [(first, one), (second, two)] {
+        let mut content = Vec::new();
+        decompress(Box::new(&compressed[..])).unwrap().read_to_end(&mut content).unwrap();
+        assert!(content == expected);
     }
 }
 
