@@ -83,19 +83,32 @@ struct ReferrersPage {
 }
 
 impl Client {
-    /// Lists the tags of a repository, in the order of the registry. Names that are no tags are left out.
+    /// Lists the tags of a repository, in the order of the registry, or of the first mirror that has a list. Names that
+    /// are no tags are left out.
     ///
     /// # Errors
-    /// [`ListError::TooLong`] and [`ListError::Loop`] when the list has no end.
+    /// [`ListError::TooLong`] and [`ListError::Loop`] when the registry's list has no end; failures of mirrors are told
+    /// to the observer.
     ///
-    /// Source: distribution-spec v1.1, "Listing Tags".
+    /// Source: distribution-spec v1.1, "Listing Tags"; mirrors: dockerd 20.10.24, observed 2026-11-22.
     pub async fn tags(&self, repository: &Repository) -> Result<Vec<Tag>, ListError> {
-        let endpoint = self.writer(repository)?;
+        let endpoints = self.readers(repository, None)?;
+        let (last, mirrors) = endpoints.split_last().expect("a registry is always among its readers");
+        for mirror in mirrors {
+            match self.tags_at(mirror, repository).await {
+                Ok(tags) => return Ok(tags),
+                Err(error) => self.mirror_failed(mirror, &error),
+            }
+        }
+        self.tags_at(last, repository).await
+    }
+
+    async fn tags_at(&self, endpoint: &Endpoint, repository: &Repository) -> Result<Vec<Tag>, ListError> {
         let path = format!("/v2/{}/tags/list", repository.path());
         let mut seen = HashSet::new();
         let mut tags = Vec::new();
         let scopes = Scopes::pull(repository);
-        self.pages(&endpoint, path, scopes, None, |body| {
+        self.pages(endpoint, path, scopes, None, |body| {
             let page: TagsPage = serde_json::from_slice(body)?;
             let names = page.tags.unwrap_or_default();
             let count = names.len();

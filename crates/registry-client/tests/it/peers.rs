@@ -369,6 +369,7 @@ async fn a_mirror_is_asked_first_and_the_registry_when_it_fails() {
         pull(&client, &repository, &image).await;
         let manifest = client.manifest(&repository, &latest()).await.unwrap();
         assert_eq!((manifest.source.host(), manifest.source.is_mirror()), (registry.host().as_str(), false));
+        assert_eq!(client.tags(&repository).await.unwrap(), [Tag::parse("latest").unwrap()]);
     }
     let at_mirror = Repository::parse(&format!("{}/img", mirror.host())).unwrap();
     push(&plain, &at_mirror, &image).await;
@@ -379,4 +380,10 @@ async fn a_mirror_is_asked_first_and_the_registry_when_it_fails() {
     let mut blob = client.blob_from(&repository, &layer, 0, Some(&manifest.source)).unwrap();
     while blob.chunk().await.unwrap().is_some() {}
     assert_eq!(blob.host(), mirror.host());
+    // A registry that is not there.
+    let client = with_password("nobody", |options| {
+        options.mirrors.insert("127.0.0.1:1".to_owned(), vec![origin(&mirror.host())]);
+    });
+    let repository = Repository::parse("127.0.0.1:1/img").unwrap();
+    assert_eq!(client.tags(&repository).await.unwrap(), [Tag::parse("latest").unwrap()]);
 }
