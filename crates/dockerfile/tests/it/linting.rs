@@ -53,9 +53,8 @@ fn finds_what_buildkit_finds() {
 /// 047 the builder refuses the mount point `/`, since only it knows the working directory;
 /// 050 a variable in `EXPOSE` is looked at like all others;
 /// 097 one text for `COPY` and `RUN --mount` from a later stage;
-/// 099 `FROM B` finds the stage `b`, since names of stages have no case;
-/// 102 the reason why a platform is none says what to write.
-const ACCEPTED: &[&str] = &["lint-047", "lint-050", "lint-097", "lint-099", "lint-102"];
+/// 099 `FROM B` finds the stage `b`, since names of stages have no case.
+const ACCEPTED: &[&str] = &["lint-047", "lint-050", "lint-097", "lint-099"];
 
 fn findings(source: &str, context: &LintContext<'_>) -> Vec<(Rule, usize, Option<usize>)> {
     let dockerfile =
