@@ -34,32 +34,29 @@ const LIMIT_S: &str = "180";
 pub fn docker_py() -> Result<PathBuf> {
     let peers = workspace::target_directory()?.join("peers");
     let directory = peers.join(format!("docker-py-{TESTS}"));
-    if directory.is_dir() {
+    // A virtual environment knows its own path, so it cannot be made elsewhere and renamed.
+    let finished = directory.join("finished");
+    if finished.exists() {
         return Ok(directory);
     }
     println!("fetching docker-py with its tests");
-    // Whole or not there at all; but a virtual environment knows its own path, so it is made in place, last.
-    let new = peers.join(format!("docker-py-{TESTS}.new"));
-    let _ = fs::remove_dir_all(&new);
-    fs::create_dir_all(&new)?;
-    let made = fetch(&new).and_then(|()| fs::rename(&new, &directory).context("could not name the folder"));
-    let made = made.and_then(|()| environment(&directory));
-    if made.is_err() {
-        let _ = fs::remove_dir_all(&directory);
-        let _ = fs::remove_dir_all(&new);
-    }
-    made.map(|()| directory)
+    let _ = fs::remove_dir_all(&directory);
+    fs::create_dir_all(&directory)?;
+    fetch(&directory)?;
+    environment(&directory)?;
+    fs::write(finished, "")?;
+    Ok(directory)
 }
 
-fn fetch(new: &Path) -> Result<()> {
+fn fetch(directory: &Path) -> Result<()> {
     let source = format!("docker=={TESTS}");
     let pip =
         ["-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", "--dest", ".", &source];
-    run(Command::new("python3").args(pip), new)?;
+    run(Command::new("python3").args(pip), directory)?;
     let folder = format!("docker-{TESTS}");
     let members = [format!("{folder}/tests"), format!("{folder}/pytest.ini"), format!("{folder}/Makefile")];
     let archive = format!("{folder}.tar.gz");
-    run(Command::new("tar").args(["-xzf", &archive, "--strip-components=1"]).args(members), new)
+    run(Command::new("tar").args(["-xzf", &archive, "--strip-components=1"]).args(members), directory)
 }
 
 fn environment(directory: &Path) -> Result<()> {
