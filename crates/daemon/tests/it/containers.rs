@@ -7,6 +7,12 @@ fn create(daemon: &Running, query: &str, document: &str) -> crate::server::Reply
     daemon.send("POST", &path, "Content-Type: application/json\r\n", document.as_bytes())
 }
 
+/// Makes a container of `small:1` with this host config.
+fn create_on(daemon: &Running, name: &str, host: &str) -> crate::server::Reply {
+    let document = format!(r#"{{"Image":"small:1","Cmd":["x"],"HostConfig":{host}}}"#);
+    create(daemon, &format!("?name={name}"), &document)
+}
+
 #[test]
 fn a_container_is_made_listed_renamed_and_removed() {
     let daemon = Running::start();
@@ -204,10 +210,7 @@ fn log_drivers_that_are_not_there_are_refused() {
 fn volumes_of_a_new_container_have_drivers_and_labels() {
     let daemon = Running::start();
     daemon.import("small:1");
-    let make = |name: &str, host: &str| {
-        let document = format!(r#"{{"Image":"small:1","Cmd":["x"],"HostConfig":{host}}}"#);
-        create(&daemon, &format!("?name={name}"), &document)
-    };
+    let make = |name: &str, host: &str| create_on(&daemon, name, host);
     assert_eq!(make("driven", r#"{"VolumeDriver":"zz"}"#).status, 201);
     let inspected = daemon.get("/v1.41/containers/driven/json").json();
     assert_eq!(inspected["HostConfig"]["VolumeDriver"], "zz");
@@ -236,6 +239,16 @@ fn volumes_of_a_new_container_have_drivers_and_labels() {
     assert_eq!(daemon.get("/v1.41/volumes/ab").json()["Labels"], serde_json::json!({ "a": "1" }));
 }
 
+#[test]
+fn a_volume_that_was_cut_off_while_it_was_made_gets_its_labels() {
+    let daemon = Running::start();
+    std::fs::create_dir_all(daemon.root().join("volumes/half")).unwrap();
+    let document = br#"{"Name":"half","Labels":{"a":"1"}}"#;
+    let made = daemon.send("POST", "/v1.41/volumes/create", "Content-Type: application/json\r\n", document);
+    assert_eq!(made.status, 201, "{made:?}");
+    assert_eq!(daemon.get("/v1.41/volumes/half").json()["Labels"], serde_json::json!({ "a": "1" }));
+}
+
 /// Go reads names of documents in any case; docker-py relies on it.
 #[test]
 fn names_in_documents_are_read_in_any_case() {
@@ -254,10 +267,7 @@ fn names_in_documents_are_read_in_any_case() {
 fn links_are_made_named_and_removed() {
     let daemon = Running::start();
     daemon.import("small:1");
-    let make = |name: &str, host: &str| {
-        let document = format!(r#"{{"Image":"small:1","Cmd":["x"],"HostConfig":{host}}}"#);
-        create(&daemon, &format!("?name={name}"), &document)
-    };
+    let make = |name: &str, host: &str| create_on(&daemon, name, host);
     assert_eq!(make("c1", "{}").status, 201);
     assert_eq!(make("c3", r#"{"Links":["c1:a","/c1:b"]}"#).status, 201);
     let links = || daemon.get("/v1.41/containers/c3/json").json()["HostConfig"]["Links"].clone();

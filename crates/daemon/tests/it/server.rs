@@ -65,6 +65,10 @@ impl Running {
         self.directory.path().join("s")
     }
 
+    pub fn root(&self) -> PathBuf {
+        self.directory.path().join("root")
+    }
+
     /// Sends a request as it stands and returns all that comes back until the end of the connection.
     pub fn raw(&self, request: &[u8]) -> Vec<u8> {
         let mut stream = UnixStream::connect(self.socket()).unwrap();

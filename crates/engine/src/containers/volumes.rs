@@ -310,18 +310,19 @@ impl Engine {
     /// Makes the directory of a volume; one that is there keeps the labels that it has.
     pub(crate) fn make_volume(&self, name: &str, labels: &BTreeMap<String, String>) -> io::Result<PathBuf> {
         let directory = |path: &Path, mode: u32| match fs::DirBuilder::new().mode(mode).create(path) {
-            Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(mode)).map(|()| true),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(mode)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             Err(error) => Err(error),
         };
         let volumes = self.store.volumes_directory();
         directory(&volumes, 0o701)?;
         let volume = volumes.join(name);
-        let is_new = directory(&volume, 0o701)?;
-        if is_new && !labels.is_empty() {
+        directory(&volume, 0o701)?;
+        let path = volume.join("_data");
+        // It is a volume once `_data` is there: one that was cut off before gets its labels now.
+        if !labels.is_empty() && !path.exists() {
             fs::write(volume.join(crate::volumes::LABELS), serde_json::to_vec(labels)?)?;
         }
-        let path = volume.join("_data");
         directory(&path, 0o755)?;
         Ok(path)
     }
