@@ -61,6 +61,20 @@ impl Counts {
     }
 }
 
+/// What follows a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum After {
+    Block,
+    Nothing,
+}
+
+impl After {
+    /// The bit that a block begins with.
+    fn bit(self) -> u64 {
+        u64::from(self == After::Nothing)
+    }
+}
+
 /// A part of the input that will have one code.
 #[derive(Debug, Clone)]
 pub(crate) struct Block {
@@ -81,7 +95,7 @@ impl Block {
     }
 
     /// Writes the block, which ends where `input` ends, and whose sequences are `sequences`.
-    pub(crate) fn write(mut self, bits: &mut BitWriter, input: &[u8], sequences: &[Sequence], is_last: bool) {
+    pub(crate) fn write(mut self, bits: &mut BitWriter, input: &[u8], sequences: &[Sequence], after: After) {
         let bytes = &input[self.start..];
         self.counts.literals[END_OF_BLOCK] = 1;
         let literals = Code::new(&self.counts.literals, LITERAL_BITS_MAX);
@@ -93,9 +107,9 @@ impl Block {
             + extra_bits(&self.counts.literals[FIRST_LENGTH..], &LENGTHS)
             + extra_bits(&self.counts.distances, &DISTANCE_RANGES);
         if size_bits >= stored_bits(bytes.len(), bits.pending()) {
-            return store(bits, bytes, is_last);
+            return store(bits, bytes, after);
         }
-        header.write(bits, is_last);
+        header.write(bits, after);
         write_sequences(bits, bytes, sequences, &literals, &distances);
         bits.add(literals.bits[END_OF_BLOCK].into(), literals.lengths[END_OF_BLOCK].into());
         bits.flush();
@@ -113,15 +127,16 @@ fn stored_bits(length: usize, pending: u32) -> u64 {
     first + (blocks - 1) * 8 + blocks * 32 + 8 * length as u64
 }
 
-fn store(bits: &mut BitWriter, bytes: &[u8], is_last: bool) {
+fn store(bits: &mut BitWriter, bytes: &[u8], after: After) {
     let mut rest = bytes;
     loop {
-        let (stored, after) = rest.split_at(rest.len().min(STORED_BYTES_MAX));
-        bits.add(u64::from(is_last && after.is_empty()), 3);
+        let stored;
+        (stored, rest) = rest.split_at(rest.len().min(STORED_BYTES_MAX));
+        let after = if rest.is_empty() { after } else { After::Block };
+        bits.add(after.bit(), 3);
         let length = stored.len() as u16;
         bits.align_and_copy(&[length.to_le_bytes(), (!length).to_le_bytes()].concat());
         bits.align_and_copy(stored);
-        rest = after;
         if rest.is_empty() {
             return;
         }
@@ -171,8 +186,8 @@ impl Header {
         3 + 5 + 5 + 4 + 3 * self.code_lengths() as u64 + self.code.size_bits(&self.counts) + extra
     }
 
-    fn write(&self, bits: &mut BitWriter, is_last: bool) {
-        bits.add(u64::from(is_last), 1);
+    fn write(&self, bits: &mut BitWriter, after: After) {
+        bits.add(after.bit(), 1);
         bits.add(0b10, 2);
         bits.add((self.literals - FIRST_LENGTH) as u64, 5);
         bits.add((self.distances - 1) as u64, 5);

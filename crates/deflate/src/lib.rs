@@ -3,8 +3,8 @@
 //! Promise: what comes out inflates to what went in, whatever it is; the same bytes give the same stream everywhere.
 //! Not here: reading DEFLATE, gzip, threads, files.
 //!
-//! One pass: [`matches`] finds repetitions, lazily, with one candidate a place; [`block`] joins pieces of the input to
-//! blocks while one code for both is shorter than two; [`huffman`] makes the codes; [`bits`] writes.
+//! One pass: `matches` finds repetitions, lazily, with one candidate a place; `block` joins pieces of the input to
+//! blocks while one code for both is shorter than two; `huffman` makes the codes; `bits` writes.
 #![forbid(unsafe_code)]
 
 mod bits;
@@ -14,7 +14,7 @@ mod matches;
 mod symbols;
 
 use bits::{BitWriter, SLACK_BYTES};
-use block::{Block, Counts};
+use block::{After, Block, Counts};
 use matches::{Matcher, Sequence};
 
 /// Bytes of input after which a block may end.
@@ -22,7 +22,7 @@ const PIECE_BYTES: usize = 16 << 10;
 /// Bytes of input after which a block ends in any case.
 const BLOCK_BYTES_MAX: usize = 256 << 10;
 
-/// Makes DEFLATE streams, one after the other, in memory that it keeps: 32 KiB of places and up to 0.5 MiB of a block's
+/// Makes DEFLATE streams, one after the other, in memory that it keeps: 16 KiB of places and up to 0.6 MiB of a block's
 /// repetitions.
 #[derive(Debug, Default)]
 pub struct Deflater {
@@ -56,14 +56,14 @@ impl Deflater {
                 Some(before) => match before.joined(&piece) {
                     Some(joined) if start - before.start < BLOCK_BYTES_MAX => joined,
                     _ => {
-                        before.write(&mut bits, &bytes[..start], &self.sequences[..known], false);
+                        before.write(&mut bits, &bytes[..start], &self.sequences[..known], After::Block);
                         self.sequences.drain(..known);
                         piece
                     }
                 },
             };
             if end == bytes.len() {
-                joined.write(&mut bits, bytes, &self.sequences, true);
+                joined.write(&mut bits, bytes, &self.sequences, After::Nothing);
                 let length = bits.finish();
                 return stream.truncate(before + length);
             }

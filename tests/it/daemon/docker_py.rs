@@ -164,5 +164,5 @@ fn docker_pys_own_tests_pass_but_for_those_with_a_reason() {
     assert!(passed >= PASSES_MIN, "only {passed} tests passed");
 }
 
-/// How many passed when the list was made.
-const PASSES_MIN: usize = 230;
+/// Fewer mean that pytest did not find them: 245 passed when the list was last changed.
+const PASSES_MIN: usize = 240;
