@@ -109,11 +109,13 @@ fn limit(of_length: &mut [u32; 64], bits_max: usize) {
 }
 
 fn bits<const N: usize>(lengths: &[u8; N]) -> [u16; N] {
+    let mut of_length = [0_u16; CODE_BITS_MAX + 1];
+    for length in lengths {
+        of_length[usize::from(*length)] += 1;
+    }
     let mut next = [0_u16; CODE_BITS_MAX + 1];
-    let mut first = 0;
-    for (length, next) in next.iter_mut().enumerate().skip(1) {
-        *next = first;
-        first = (first + lengths.iter().filter(|other| usize::from(**other) == length).count() as u16) << 1;
+    for length in 1..CODE_BITS_MAX {
+        next[length + 1] = (next[length] + of_length[length]) << 1;
     }
     array::from_fn(|symbol| match lengths[symbol] {
         0 => 0,

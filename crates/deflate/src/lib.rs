@@ -18,12 +18,12 @@ use block::{After, Block, Counts};
 use matches::{Matcher, Sequence};
 
 /// Bytes of input after which a block may end.
-const PIECE_BYTES: usize = 16 << 10;
+const PIECE_BYTES: usize = 4 << 10;
 /// Bytes of input after which a block ends in any case.
-const BLOCK_BYTES_MAX: usize = 256 << 10;
+const BLOCK_BYTES_MAX: usize = 64 << 10;
 
-/// Makes DEFLATE streams, one after the other, in memory that it keeps: 16 KiB of places and up to 0.6 MiB of a block's
-/// repetitions.
+/// Makes DEFLATE streams, one after the other, in memory that it keeps: 8 KiB of places and up to 0.1 MiB of a
+/// block's repetitions.
 #[derive(Debug, Default)]
 pub struct Deflater {
     matcher: Matcher,
@@ -32,15 +32,16 @@ pub struct Deflater {
 }
 
 impl Deflater {
-    /// Appends to `stream` one DEFLATE stream that inflates to `bytes`.
+    /// Writes one DEFLATE stream that inflates to `bytes` to the begin of `stream`; returns its length.
     ///
-    /// The stream is at most five bytes for each 16 KiB and twenty more longer than `bytes`.
+    /// `stream` has at least [`room`] for it, and what it holds behind the DEFLATE stream means nothing.
     ///
     /// Source: RFC 1951.
-    pub fn deflate(&mut self, bytes: &[u8], stream: &mut Vec<u8>) {
-        let before = stream.len();
-        stream.resize(before + bound(bytes.len()) + SLACK_BYTES, 0);
-        let mut bits = BitWriter::new(&mut stream[before..]);
+    ///
+    /// # Panics
+    /// When `stream` has less room.
+    pub fn deflate(&mut self, bytes: &[u8], stream: &mut [u8]) -> usize {
+        let mut bits = BitWriter::new(&mut stream[..room(bytes.len())]);
         self.matcher.restart();
         self.sequences.clear();
         let mut open: Option<Block> = None;
@@ -64,15 +65,15 @@ impl Deflater {
             };
             if end == bytes.len() {
                 joined.write(&mut bits, bytes, &self.sequences, After::Nothing);
-                let length = bits.finish();
-                return stream.truncate(before + length);
+                return bits.finish();
             }
             open = Some(joined);
         }
     }
 }
 
-/// No block is longer than its stored form: five bytes for each 65,535, and a block has at least a piece.
-const fn bound(length: usize) -> usize {
-    length + 5 * (length / PIECE_BYTES + 1) + 8
+/// What [`Deflater::deflate`] needs for `length` bytes: no block is longer than its stored form, which takes five bytes for
+/// each 65,535, and a block has at least 4 KiB.
+pub const fn room(length: usize) -> usize {
+    length + 5 * (length / PIECE_BYTES + 1) + 8 + SLACK_BYTES
 }

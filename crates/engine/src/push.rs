@@ -121,8 +121,11 @@ impl Engine {
         ImageConfig::parse(&image.config)?;
         let mut denied = Vec::new();
         let (digest, size_bytes) = loop {
-            let layers = self.push_layers(client, repository, &image, &denied, progress).await?;
-            let config = push_config(client, repository, &image, &denied).await?;
+            let layers = self.push_layers(client, repository, &image, &denied, progress);
+            let config = push_config(client, repository, &image, &denied);
+            // A refusal is told of a layer, as Docker does, although the config may meet it first.
+            let (layers, config) = tokio::join!(layers, config);
+            let (layers, config) = (layers?, config?);
             let manifest = Bytes::from(manifest::docker_manifest(&config, &layers));
             let size_bytes = manifest.len() as u64;
             let target = Target::Tag(tag.clone());

@@ -38,11 +38,14 @@ pub enum SendLayerError {
 impl Push {
     /// Sends a layer and returns its descriptor.
     pub(super) async fn send(&self, layer: &Layer) -> Result<Descriptor, SendLayerError> {
+        // The first chunks are ready when the registry is.
+        let mut begun = Some(self.compressed(layer, 0));
         let mut upload = self.client.start_upload(&self.repository).await?;
         let mut attempts = 0;
         loop {
             let received = upload.received_bytes();
-            let (stream, made) = self.compressed(layer, received);
+            let (stream, made) =
+                begun.take().filter(|_| received == 0).unwrap_or_else(|| self.compressed(layer, received));
             let appended = upload.append(stream).await;
             let blob = made.await.expect("compressing does not panic");
             match (appended, blob) {

@@ -10,12 +10,14 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{Builder, JoinHandle};
 
 use crc_fast::{CrcAlgorithm, checksum};
-use shale_deflate::Deflater;
+use shale_deflate::{Deflater, room};
 
 /// Bytes that one thread compresses at a time; what lies in another block is not referred to, which costs 0.2 %.
 const BLOCK_BYTES: usize = 512 << 10;
 /// Begins a member: deflated, no name, no time, made quickly, on no system in particular (RFC 1952, section 2.3).
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 255];
+/// Ends a member: the checksum and the length of what it inflates to (RFC 1952, section 2.3.1).
+const TRAILER_BYTES: usize = 8;
 /// More threads than this outrun every reader of files, and each takes memory.
 const THREADS_MAX: usize = 32;
 
@@ -52,10 +54,12 @@ struct Job {
     done: SyncSender<Done>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Done {
     block: Vec<u8>,
+    /// The member, and room that is left of it.
     member: Vec<u8>,
+    member_bytes: usize,
 }
 
 impl Default for GzipPool {
@@ -113,9 +117,9 @@ impl Shared {
     fn work(&self) {
         let mut deflater = Deflater::default();
         while let Some(Job { block, mut member, done }) = self.next() {
-            compress(&mut deflater, &block, &mut member);
+            let member_bytes = compress(&mut deflater, &block, &mut member);
             // Nobody waits after an error of the writer below.
-            let _ = done.send(Done { block, member });
+            let _ = done.send(Done { block, member, member_bytes });
         }
     }
 
@@ -165,8 +169,8 @@ impl<W: Write> GzipWriter<W> {
         if self.blocks == 0 {
             // What fits into one block is not worth a thread. A stream of no bytes is one empty member.
             let mut member = Vec::new();
-            compress(&mut Deflater::default(), &self.block, &mut member);
-            self.stream.write_all(&member)?;
+            let member_bytes = compress(&mut Deflater::default(), &self.block, &mut member);
+            self.stream.write_all(&member[..member_bytes])?;
         } else if !self.block.is_empty() {
             self.submit()?;
         }
@@ -179,8 +183,7 @@ impl<W: Write> GzipWriter<W> {
         while self.pending.len() >= 2 * self.pool.threads_max {
             self.collect()?;
         }
-        let Done { block: mut next, member } =
-            self.spare.pop().unwrap_or_else(|| Done { block: Vec::new(), member: Vec::new() });
+        let Done { block: mut next, member, .. } = self.spare.pop().unwrap_or_default();
         next.clear();
         let block = std::mem::replace(&mut self.block, next);
         let (done, result) = sync_channel(1);
@@ -194,7 +197,7 @@ impl<W: Write> GzipWriter<W> {
     fn collect(&mut self) -> io::Result<bool> {
         let Some(result) = self.pending.pop_front() else { return Ok(false) };
         let done = result.recv().map_err(|_| gone())?;
-        self.stream.write_all(&done.member)?;
+        self.stream.write_all(&done.member[..done.member_bytes])?;
         self.spare.push(done);
         Ok(true)
     }
@@ -221,13 +224,19 @@ impl<W: Write> Write for GzipWriter<W> {
     }
 }
 
-/// Replaces `member` by the gzip member of `block`.
-fn compress(deflater: &mut Deflater, block: &[u8], member: &mut Vec<u8>) {
-    member.clear();
-    member.extend_from_slice(&HEADER);
-    deflater.deflate(block, member);
+/// Writes the gzip member of `block` to the begin of `member`, which keeps its length where it is long enough; returns the
+/// member's length.
+fn compress(deflater: &mut Deflater, block: &[u8], member: &mut Vec<u8>) -> usize {
+    let needed = HEADER.len() + room(block.len()) + TRAILER_BYTES;
+    if member.len() < needed {
+        member.resize(needed, 0);
+    }
+    let (header, rest) = member.split_at_mut(HEADER.len());
+    header.copy_from_slice(&HEADER);
+    let length = deflater.deflate(block, rest);
     let crc = checksum(CrcAlgorithm::Crc32IsoHdlc, block) as u32;
-    member.extend_from_slice(&crc.to_le_bytes());
     // A block is far shorter than 4 GiB.
-    member.extend_from_slice(&(block.len() as u32).to_le_bytes());
+    let trailer = [crc.to_le_bytes(), (block.len() as u32).to_le_bytes()];
+    rest[length..][..TRAILER_BYTES].copy_from_slice(trailer.as_flattened());
+    HEADER.len() + length + TRAILER_BYTES
 }
