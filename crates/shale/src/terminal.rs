@@ -11,4 +11,5 @@ pub mod prompt;
 pub mod screen;
 pub mod table;
 pub mod template;
-pub mod units;
+
+pub use shale_engine_api::units;

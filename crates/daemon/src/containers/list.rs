@@ -6,6 +6,7 @@ use shale_engine::Engine;
 use shale_engine::containers::list::ListContainers;
 use shale_engine::containers::{Record, Status};
 use shale_engine_api::ApiVersion;
+use shale_engine_api::units::human_duration;
 
 use crate::answer::{Answer, document};
 use crate::daemon::Daemon;
@@ -105,7 +106,9 @@ pub(crate) fn shape_network(settings: &mut Value, version: ApiVersion) {
 ///
 /// Source: moby `container/state.go` and `container/health.go` `String` at v20.10.24.
 fn status(record: &Record, now: Timestamp) -> String {
-    let since = |moment: Option<Timestamp>| human_duration(now, moment.unwrap_or(record.created()));
+    let since = |moment: Option<Timestamp>| {
+        human_duration(now.duration_since(moment.unwrap_or(record.created())).as_nanos())
+    };
     let code = record.exit_code();
     match record.status() {
         Status::Running => {
@@ -127,50 +130,4 @@ fn status(record: &Record, now: Timestamp) -> String {
 /// A word of the command as Docker shows it: in single quotes where it has a blank.
 fn shell_word(word: &str) -> String {
     if word.contains(' ') { format!("'{word}'") } else { word.to_owned() }
-}
-
-/// Returns the time from `then` to `now` in Docker's words.
-///
-/// Source: go-units `HumanDuration`. Hours are rounded, everything else is cut.
-fn human_duration(now: Timestamp, then: Timestamp) -> String {
-    let seconds = now.duration_since(then).as_secs();
-    let (minutes, hours) = (seconds / 60, (seconds + 1800) / 3600);
-    match () {
-        () if seconds < 1 => "Less than a second".to_owned(),
-        () if seconds == 1 => "1 second".to_owned(),
-        () if seconds < 60 => format!("{seconds} seconds"),
-        () if minutes == 1 => "About a minute".to_owned(),
-        () if minutes < 60 => format!("{minutes} minutes"),
-        () if hours == 1 => "About an hour".to_owned(),
-        () if hours < 48 => format!("{hours} hours"),
-        () if hours < 24 * 7 * 2 => format!("{} days", hours / 24),
-        () if hours < 24 * 30 * 2 => format!("{} weeks", hours / 24 / 7),
-        () if hours < 24 * 365 * 2 => format!("{} months", hours / 24 / 30),
-        () => format!("{} years", seconds / 3600 / 24 / 365),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The expected words are those that docker prints for such ages.
-    #[test]
-    fn ages_are_dockers() {
-        let then = Timestamp::from_second(1_700_000_000).unwrap();
-        let after =
-            |seconds: i64| human_duration(Timestamp::from_second(1_700_000_000 + seconds).unwrap(), then);
-        for (seconds, words) in [
-            (-3, "Less than a second"),
-            (1, "1 second"),
-            (59, "59 seconds"),
-            (60, "About a minute"),
-            (3599, "59 minutes"),
-            (3600, "About an hour"),
-            (3 * 86_400, "3 days"),
-            (15 * 86_400, "2 weeks"),
-        ] {
-            assert_eq!(after(seconds), words);
-        }
-    }
 }

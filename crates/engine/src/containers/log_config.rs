@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
+use shale_engine_api::units::parse_human_size;
 use shale_runtime::log::{LogFile, LogForm, Rotation};
 
 /// `LogConfig` of a host config.
@@ -169,29 +170,8 @@ impl LogConfig {
     }
 }
 
-/// Reads a size whose units are powers of 1000, whatever is written behind them.
-///
-/// Source: the behaviour of `FromHumanSize` of the Go module `docker/go-units`.
 fn parse_size(text: &str) -> Result<u64, String> {
-    let invalid = || format!("invalid size: '{text}'");
-    let digits = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    if !number.starts_with(|first: char| first.is_ascii_digit()) || number.ends_with('.') {
-        return Err(invalid());
-    }
-    let number: f64 = number.parse().map_err(|_| invalid())?;
-    let unit = unit.strip_prefix(' ').unwrap_or(unit).to_ascii_lowercase();
-    let unit = unit.strip_suffix('b').unwrap_or(&unit);
-    let power = match unit.strip_suffix('i').unwrap_or(unit) {
-        "" => 0,
-        "k" => 1,
-        "m" => 2,
-        "g" => 3,
-        "t" => 4,
-        "p" => 5,
-        _ => return Err(invalid()),
-    };
-    Ok((number * 1000f64.powi(power)) as u64)
+    parse_human_size(text).ok_or_else(|| format!("invalid size: '{text}'"))
 }
 
 fn parse_count(text: &str) -> Result<i64, String> {
@@ -209,21 +189,5 @@ fn parse_bool(text: &str) -> Result<bool, String> {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
         _ => Err(format!("strconv.ParseBool: parsing {text:?}: invalid syntax")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_read_as_docker_reads_them() {
-        for (text, expected) in [("1k", 1000), ("1.5kB", 1500), ("1KiB", 1000), ("10m", 10_000_000), ("7", 7)]
-        {
-            assert_eq!(parse_size(text), Ok(expected), "{text}");
-        }
-        for text in ["", "-1", "abc", "k", "1x", "1..2", "1 0k", "1kk", "1."] {
-            assert_eq!(parse_size(text), Err(format!("invalid size: '{text}'")), "{text}");
-        }
     }
 }
