@@ -5,8 +5,10 @@ use std::path::Path;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 use shale_engine::containers::Status;
+use shale_engine::machine;
 use shale_engine::volumes::Volume;
 use shale_engine_api::ApiVersion;
+use shale_oci::Platform;
 use shale_registry_client::credentials::registry_key;
 use shale_registry_client::{ClientOptions, InsecureRegistry, LoginError, Origin, Secret};
 
@@ -31,7 +33,7 @@ pub(crate) fn version(daemon: &Daemon) -> Answer {
             "Version": identity.version,
             "Details": {
                 "ApiVersion": newest,
-                "Arch": go_architecture(),
+                "Arch": Platform::host().architecture,
                 "BuildTime": "",
                 "Experimental": daemon.is_experimental().to_string(),
                 "GitCommit": identity.commit,
@@ -47,7 +49,7 @@ pub(crate) fn version(daemon: &Daemon) -> Answer {
         "GitCommit": identity.commit,
         "GoVersion": "",
         "Os": std::env::consts::OS,
-        "Arch": go_architecture(),
+        "Arch": Platform::host().architecture,
         "KernelVersion": kernel,
         "BuildTime": "",
     }))
@@ -75,7 +77,7 @@ pub(crate) async fn info(daemon: &Daemon, call: &Call) -> Result<Answer, Failure
         "ContainersStopped": containers.len() - running - paused,
         "Images": images,
     });
-    let more = [store(root), abilities(), machine(daemon)];
+    let more = [store(root), abilities(), host(daemon)];
     for (key, value) in more.into_iter().flat_map(|part| part.as_object().cloned().unwrap_or_default()) {
         described[key] = value;
     }
@@ -115,7 +117,7 @@ fn store(root: &Path) -> Value {
     json!({
         "Driver": "overlay2",
         "DriverStatus": [
-            ["Backing Filesystem", file_system(root)],
+            ["Backing Filesystem", machine::file_system(root)],
             ["Supports d_type", "true"],
             ["Native Overlay Diff", "true"],
             ["userxattr", "false"],
@@ -145,8 +147,8 @@ fn abilities() -> Value {
     })
 }
 
-fn machine(daemon: &Daemon) -> Value {
-    let machine = rustix::system::uname();
+fn host(daemon: &Daemon) -> Value {
+    let host = rustix::system::uname();
     let text = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
     let mut described = json!({
         "Debug": false,
@@ -159,10 +161,10 @@ fn machine(daemon: &Daemon) -> Value {
         "CgroupVersion": if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() { "2" } else { "1" },
         "NEventsListener": daemon.events.listeners(),
         "KernelVersion": kernel(),
-        "OperatingSystem": os_release("PRETTY_NAME"),
-        "OSVersion": os_release("VERSION_ID"),
+        "OperatingSystem": machine::os_release("PRETTY_NAME"),
+        "OSVersion": machine::os_release("VERSION_ID"),
         "OSType": std::env::consts::OS,
-        "Architecture": text(machine.machine()),
+        "Architecture": text(host.machine()),
         "IndexServerAddress": "https://index.docker.io/v1/",
         "RegistryConfig": registry_config(daemon.registries.options()),
     });
@@ -170,13 +172,13 @@ fn machine(daemon: &Daemon) -> Value {
         |name: &str| std::env::var(name).or_else(|_| std::env::var(name.to_lowercase())).unwrap_or_default();
     let more = json!({
         "NCPU": std::thread::available_parallelism().map_or(1, usize::from),
-        "MemTotal": memory_bytes(),
+        "MemTotal": machine::memory_bytes(),
         "GenericResources": null,
         "DockerRootDir": daemon.engine.store().root().to_string_lossy(),
         "HttpProxy": proxy("HTTP_PROXY"),
         "HttpsProxy": proxy("HTTPS_PROXY"),
         "NoProxy": proxy("NO_PROXY"),
-        "Name": text(machine.nodename()),
+        "Name": text(host.nodename()),
         "Labels": [],
         "ExperimentalBuild": daemon.is_experimental(),
         "ServerVersion": daemon.identity.version,
@@ -289,46 +291,6 @@ fn is_loopback(host: &str) -> bool {
 
 fn kernel() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
-}
-
-/// Returns the processor as Go names it, as in image configs.
-fn go_architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "x86" => "386",
-        "powerpc64" => "ppc64le",
-        "loongarch64" => "loong64",
-        other => other,
-    }
-}
-
-/// Returns Docker's name for the file system that holds the store.
-fn file_system(root: &Path) -> &'static str {
-    // Source: statfs(2) and moby daemon/graphdriver/driver_linux.go at v28.5.2.
-    match rustix::fs::statfs(root).map(|status| status.f_type as u32) {
-        Ok(0xef53) => "extfs",
-        Ok(0x5846_5342) => "xfs",
-        Ok(0x9123_683e) => "btrfs",
-        Ok(0x0102_1994) => "tmpfs",
-        Ok(0x2fc1_2fc1) => "zfs",
-        Ok(0x794c_7630) => "overlayfs",
-        Ok(0xf2f5_2010) => "f2fs",
-        Ok(0x6969) => "nfs",
-        _ => "<unknown>",
-    }
-}
-
-fn os_release(key: &str) -> String {
-    let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let value = release.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-    value.map_or_else(|| "<unknown>".to_owned(), |value| value.trim_matches('"').to_owned())
-}
-
-fn memory_bytes() -> u64 {
-    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB"));
-    total.and_then(|total| total.trim().parse::<u64>().ok()).unwrap_or_default() * 1024
 }
 
 fn open_files() -> usize {

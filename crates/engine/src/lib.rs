@@ -13,6 +13,7 @@ mod engine;
 pub mod explain;
 pub mod images;
 mod layer_tar;
+pub mod machine;
 pub mod networks;
 mod pipe;
 pub mod progress;

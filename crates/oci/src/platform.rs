@@ -64,7 +64,15 @@ impl Platform {
     /// Returns the platform that this program was built for.
     pub fn host() -> Platform {
         let variant = if cfg!(target_arch = "arm") { Some("v7") } else { None };
-        Platform::new(std::env::consts::OS, std::env::consts::ARCH, variant)
+        // Go's names, where they are not among the spellings that are made one.
+        let architecture = match std::env::consts::ARCH {
+            "x86" => "386",
+            "powerpc64" if cfg!(target_endian = "little") => "ppc64le",
+            "powerpc64" => "ppc64",
+            "loongarch64" => "loong64",
+            other => other,
+        };
+        Platform::new(std::env::consts::OS, architecture, variant)
     }
 
     /// Returns the platform with every spelling that containerd treats alike made one: `aarch64` is `arm64`.

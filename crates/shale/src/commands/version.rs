@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use shale_engine_api::ApiVersion;
+use shale_oci::Platform;
 
 use super::Failure;
 use crate::context::BUILD;
@@ -20,18 +21,6 @@ fn part() -> Value {
         "ApiVersion": ApiVersion::NEWEST.to_string(),
         "GitCommit": BUILD,
         "Os": std::env::consts::OS,
-        "Arch": go_architecture(),
+        "Arch": Platform::host().architecture,
     })
-}
-
-/// Returns the processor as Go names it, as in image configs.
-pub fn go_architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "x86" => "386",
-        "powerpc64" => "ppc64le",
-        "loongarch64" => "loong64",
-        other => other,
-    }
 }
