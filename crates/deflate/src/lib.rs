@@ -20,7 +20,7 @@ use matches::{Matcher, Sequence};
 /// Bytes of input after which a block may end.
 const PIECE_BYTES: usize = 4 << 10;
 /// Bytes of input after which a block ends in any case.
-const BLOCK_BYTES_MAX: usize = 64 << 10;
+const BLOCK_BYTES_MAX: usize = 128 << 10;
 
 /// Makes DEFLATE streams, one after the other, in memory that it keeps: 8 KiB of places and up to 0.1 MiB of a
 /// block's repetitions.
