@@ -6,9 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
 
-use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, fchmod, fstat, mkdirat, openat, openat2, statat,
-};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fchmod, fstat, mkdirat, openat, openat2};
 use rustix::io::Errno;
 
 use crate::name::split;
@@ -42,30 +40,7 @@ impl Rootfs {
     /// # Errors
     /// The kernel's own.
     pub fn size_bytes(&self) -> io::Result<u64> {
-        let mut total = 0;
-        let mut linked = std::collections::HashSet::new();
-        let mut paths: Vec<Vec<u8>> = vec![Vec::new()];
-        while let Some(path) = paths.pop() {
-            let directory = self.open_below(&path, OFlags::RDONLY | OFlags::DIRECTORY)?;
-            for child in Dir::read_from(&directory)? {
-                let child = child?;
-                let name = child.file_name().to_bytes();
-                if name == b"." || name == b".." {
-                    continue;
-                }
-                let stat = statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
-                if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-                    paths.push(if path.is_empty() {
-                        name.to_vec()
-                    } else {
-                        [&path, &b"/"[..], name].concat()
-                    });
-                } else if stat.st_nlink == 1 || linked.insert((stat.st_dev, stat.st_ino)) {
-                    total += stat.st_size.unsigned_abs();
-                }
-            }
-        }
-        Ok(total)
+        shale_tree::size_bytes(&self.directory, b".")
     }
 
     pub(crate) fn open_below(&self, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {

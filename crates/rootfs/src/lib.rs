@@ -10,7 +10,6 @@ mod early_sync;
 mod hashing;
 mod name;
 mod pack;
-mod remove;
 mod tar;
 pub mod tar_split;
 mod unpack;
@@ -20,7 +19,7 @@ pub use directory::Rootfs;
 pub use early_sync::EarlySync;
 pub use name::EntryName;
 pub use pack::{Pack, PackError, Packed, pack, pack_entry, pack_with_tar_split};
-pub use remove::remove_tree;
+pub use shale_tree::remove_tree;
 pub use tar::{ArchiveError, TarEntry, TarWriter, Timestamp};
 pub use unpack::{
     Devices, LimitReached, Limits, Owners, Replace, RootEntry, Unpack, UnpackError, Unpacked, Whiteouts,

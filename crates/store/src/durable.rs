@@ -6,6 +6,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -239,56 +240,20 @@ pub(crate) fn remove_file(path: &Path) -> Result<bool> {
 
 /// Removes the file or the tree `path`; several processes may remove the same tree at once.
 pub(crate) fn remove_tree(path: &Path) -> Result<()> {
-    let failed = match remove_tree_once(path) {
-        Ok(()) => return Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            // Without root's rights, a directory of a layer may deny its owner the way in.
-            open_up(path);
-            remove_tree_once(path)
-        }
-        // Another remover emptied a directory, or filled it no longer, between two of our calls.
-        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => remove_tree_once(path),
-        Err(error) => Err(error),
-    };
-    failed.map_err(|source| DiskError::new("remove", path, source))
-}
-
-fn remove_tree_once(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
+    match in_parent(path, shale_tree::remove_tree) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => match fs::remove_file(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            result => result,
-        },
-        result => result,
+        removed => removed.map_err(|source| DiskError::new("remove", path, source)),
     }
 }
 
-fn open_up(path: &Path) {
-    let Ok(metadata) = fs::symlink_metadata(path) else { return };
-    if !metadata.is_dir() {
-        return;
-    }
-    let _ = fs::set_permissions(path, fs::Permissions::from_mode(0o700));
-    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-        open_up(&entry.path());
-    }
-}
-
-/// Sums the sizes of everything below `path`, each inode once; what cannot be read counts nothing.
+/// Sums the sizes of everything at and below `path`, each inode once; nothing when it cannot be read.
 pub(crate) fn tree_size_bytes(path: &Path) -> u64 {
-    let mut seen = std::collections::HashSet::new();
-    let mut waiting = vec![path.to_owned()];
-    let mut size_bytes = 0;
-    while let Some(path) = waiting.pop() {
-        let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
-        if metadata.is_dir() {
-            waiting.extend(fs::read_dir(&path).into_iter().flatten().flatten().map(|entry| entry.path()));
-        } else if metadata.nlink() == 1 || seen.insert((metadata.dev(), metadata.ino())) {
-            size_bytes += metadata.len();
-        }
-    }
-    size_bytes
+    in_parent(path, shale_tree::size_bytes).unwrap_or(0)
+}
+
+fn in_parent<T>(path: &Path, act: impl FnOnce(File, &[u8]) -> io::Result<T>) -> io::Result<T> {
+    let (parent, name) = path.parent().zip(path.file_name()).expect("a path below the root of the store");
+    act(File::open(parent)?, name.as_bytes())
 }
 
 /// Reads a file; `None` when it or a directory on the way is not there.

@@ -10,12 +10,12 @@ use rustix::fs::{
     symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
+use shale_tree::remove_tree;
 
 use super::whiteout::{self, Meaning, Touched};
 use super::{Devices, Owners, Replace, RootEntry, Unpack, UnpackError, Whiteouts, place_error};
 use crate::directory::{Directories, Rootfs};
 use crate::name::{self, EntryName, split};
-use crate::remove_tree;
 use crate::tar::{Entry, Timestamp};
 
 const OPEN_DIRECTORY: OFlags =

@@ -7,9 +7,9 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{Dir, FileType, Mode, OFlags, openat};
+use shale_tree::remove_tree;
 
 use crate::name::split;
-use crate::remove_tree;
 
 const PREFIX: &[u8] = b".wh.";
 const RESERVED_PREFIX: &[u8] = b".wh..wh.";

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use shale_rootfs::tar_split::FaultKind;
 use shale_rootfs::{
     Compression, GzipPool, GzipWriter, LimitReached, Limits, Pack, Rootfs, TarEntry, TarWriter, Unpack,
-    UnpackError, Unpacked, Whiteouts, decompress, pack, remove_tree, tar_split, unpack,
+    UnpackError, Unpacked, Whiteouts, decompress, pack, tar_split, unpack,
 };
 
 use crate::{fixture, tree};
@@ -208,33 +208,6 @@ fn what_is_unpacked_packs_into_what_unpacks_alike() {
     let mut second = Vec::new();
     pack(&Rootfs::open(copy.path()).unwrap(), &mut second, &Pack::default()).unwrap();
     assert!(first == second);
-}
-
-#[test]
-fn deep_and_hostile_trees_are_removed_and_nothing_else() {
-    let directory = tempfile::tempdir().unwrap();
-    let outside = directory.path().join("outside");
-    fs::create_dir(&outside).unwrap();
-    fs::write(outside.join("kept"), "x").unwrap();
-    let tree = directory.path().join("tree");
-    fs::create_dir(&tree).unwrap();
-    // Deeper than a path can name: made through handles.
-    let mut handle = rustix::fs::open(&tree, rustix::fs::OFlags::PATH, rustix::fs::Mode::empty()).unwrap();
-    for depth in 0..3000 {
-        rustix::fs::symlinkat(&outside, &handle, "link").unwrap();
-        let name = if depth % 2 == 0 { "even" } else { "odd" };
-        rustix::fs::mkdirat(&handle, name, rustix::fs::Mode::RWXU).unwrap();
-        handle =
-            rustix::fs::openat(&handle, name, rustix::fs::OFlags::PATH, rustix::fs::Mode::empty()).unwrap();
-    }
-    let root = Rootfs::open(directory.path()).unwrap();
-    remove_tree(&root, b"tree").unwrap();
-    remove_tree(&root, b"tree").unwrap();
-    assert!(!tree.exists());
-    assert_eq!(fs::read_to_string(outside.join("kept")).unwrap(), "x");
-    std::os::unix::fs::symlink(&outside, &tree).unwrap();
-    remove_tree(&root, b"tree").unwrap();
-    assert!(outside.join("kept").exists());
 }
 
 #[test]

@@ -14,13 +14,14 @@ pub struct Package {
 }
 
 /// A crate and the crates of the workspace that it may use. A crate that is not here may use none and is reported.
-const EDGES: [(&str, &[&str]); 17] = [
+const EDGES: [(&str, &[&str]); 18] = [
     ("shale-oci", &[]),
     ("shale-deflate", &[]),
+    ("shale-tree", &[]),
     ("shale-dockerfile", &["shale-oci"]),
     ("shale-engine-api", &["shale-oci"]),
-    ("shale-store", &["shale-oci"]),
-    ("shale-rootfs", &["shale-oci", "shale-deflate"]),
+    ("shale-store", &["shale-oci", "shale-tree"]),
+    ("shale-rootfs", &["shale-oci", "shale-deflate", "shale-tree"]),
     ("shale-registry-client", &["shale-oci"]),
     ("shale-runtime", &[]),
     ("shale-build", &["shale-oci", "shale-dockerfile", "shale-store", "shale-rootfs", "shale-runtime"]),
