@@ -28,7 +28,7 @@ pub struct GcOptions {
 }
 
 /// What [`Store::gc`] removed, or would remove.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct GcReport {
     /// The things, each with its size on the disk.
     pub items: Vec<GcItem>,
@@ -36,6 +36,8 @@ pub struct GcReport {
     pub damaged_images: Vec<ImageId>,
     /// Containers whose files are damaged. While there are any, no directory below `overlay2` is removed on its own.
     pub damaged_mounts: Vec<String>,
+    /// Things that nothing needs and that could not be removed; `items` lists none of them.
+    pub failures: Vec<DiskError>,
 }
 
 impl GcReport {
@@ -91,12 +93,15 @@ impl Store {
     ///
     /// The lock is held while it is found out and while names are taken away, not while files are deleted.
     ///
+    /// One thing that cannot be removed stops no other; it is in [`GcReport::failures`].
+    ///
     /// # Errors
     /// [`GcError`]; a second run goes on where this one stopped.
     pub fn gc(&self, options: GcOptions) -> Result<GcReport, GcError> {
         let commit = self.commit()?;
         let mut found = Found::find(&self.layout)?;
         let mut removals = std::mem::take(&mut found.unfinished_removals);
+        let mut failures = Vec::new();
         if !options.dry_run {
             for chain in &found.layers {
                 removals.push(layers::begin_removal(&self.layout, *chain)?);
@@ -106,15 +111,20 @@ impl Store {
             }
             // With the lock, because an image of the same ID may be stored as soon as it is free.
             for (name, _) in &found.image_metadata {
-                durable::remove_tree(&self.layout.metadata_of_images().join(name))?;
+                failures.extend(durable::remove_tree(&self.layout.metadata_of_images().join(name)).err());
             }
         }
         drop(commit);
-        let mut report = found.measure(&self.layout, &removals, options.dry_run);
+        let mut measured = found.measure(&self.layout, &removals, options.dry_run);
+        let (damaged_images, damaged_mounts) =
+            (std::mem::take(&mut found.damaged_images), std::mem::take(&mut found.damaged_mounts));
         if !options.dry_run {
-            found.remove(&self.layout)?;
-            layers::finish_removals(&self.layout, removals)?;
+            failures.extend(found.remove(&self.layout));
+            failures.extend(layers::finish_removals(&self.layout, removals));
+            measured.retain(|thing| !thing.is_among(&failures));
         }
+        let items = measured.into_iter().map(|thing| thing.item).collect();
+        let mut report = GcReport { items, damaged_images, damaged_mounts, failures };
         self.gc_downloads(options, &mut report)?;
         Ok(report)
     }
@@ -126,7 +136,12 @@ impl Store {
             }
             if !options.dry_run {
                 match self.try_claim_blob(download.digest) {
-                    Ok(Some(claim)) => claim.discard()?,
+                    Ok(Some(claim)) => {
+                        if let Err(failure) = claim.discard() {
+                            report.failures.push(failure);
+                            continue;
+                        }
+                    }
                     // Somebody came back for it just now.
                     Ok(None) => continue,
                     Err(crate::ClaimError::Access(error)) => return Err(error.into()),
@@ -143,7 +158,24 @@ impl Store {
     pub(crate) fn garbage(&self) -> Result<GcReport, DiskError> {
         let mut found = Found::find(&self.layout)?;
         let removals = std::mem::take(&mut found.unfinished_removals);
-        Ok(found.measure(&self.layout, &removals, true))
+        Ok(GcReport {
+            items: found.measure(&self.layout, &removals, true).into_iter().map(|thing| thing.item).collect(),
+            damaged_images: found.damaged_images,
+            damaged_mounts: found.damaged_mounts,
+            failures: Vec::new(),
+        })
+    }
+}
+
+/// A thing that nothing needs, and where it lies.
+struct Measured {
+    item: GcItem,
+    paths: Vec<PathBuf>,
+}
+
+impl Measured {
+    fn is_among(&self, failures: &[DiskError]) -> bool {
+        failures.iter().any(|failure| self.paths.iter().any(|path| failure.path.starts_with(path)))
     }
 }
 
@@ -206,63 +238,59 @@ impl Found {
         })
     }
 
-    fn measure(&self, layout: &Layout, removals: &[Removal], dry_run: bool) -> GcReport {
-        let mut items: Vec<_> = self
+    fn measure(&self, layout: &Layout, removals: &[Removal], dry_run: bool) -> Vec<Measured> {
+        let mut things: Vec<_> = self
             .image_metadata
             .iter()
-            .map(|(name, size_bytes)| GcItem {
-                garbage: Garbage::ImageMetadata(name.clone()),
-                size_bytes: *size_bytes,
+            .map(|(name, size_bytes)| Measured {
+                item: GcItem { garbage: Garbage::ImageMetadata(name.clone()), size_bytes: *size_bytes },
+                paths: vec![layout.metadata_of_images().join(name)],
             })
             .collect();
-        let mut push = |garbage, paths: &[PathBuf]| {
+        let mut push = |garbage, paths: Vec<PathBuf>| {
             let size_bytes = paths.iter().map(|path| durable::tree_size_bytes(path)).sum();
-            items.push(GcItem { garbage, size_bytes });
+            things.push(Measured { item: GcItem { garbage, size_bytes }, paths });
         };
         let begun = if dry_run { 0 } else { self.layers.len() };
         let (unfinished, ours) = removals.split_at(removals.len() - begun);
         for removal in unfinished {
-            push(Garbage::UnfinishedRemoval(removal.name()), &removal.paths(layout));
+            push(Garbage::UnfinishedRemoval(removal.name()), removal.paths(layout));
         }
         for (index, chain) in self.layers.iter().enumerate() {
             let paths = match ours.get(index) {
                 Some(removal) => removal.paths(layout),
                 None => layers::paths(layout, *chain),
             };
-            push(Garbage::Layer(*chain), &paths);
+            push(Garbage::Layer(*chain), paths);
         }
         for (purpose, _) in &self.dead_leases {
             if let Some(Purpose::NewLayer { cache_id, write_set, .. }) = purpose {
-                let paths = [layout.cache(cache_id), layout.write_set(*write_set)];
-                push(Garbage::UnfinishedLayer(cache_id.clone()), &paths);
+                let paths = vec![layout.cache(cache_id), layout.write_set(*write_set)];
+                push(Garbage::UnfinishedLayer(cache_id.clone()), paths);
             }
         }
         for name in &self.directories {
-            push(Garbage::OverlayDirectory(name.clone()), &[layout.cache(name)]);
+            push(Garbage::OverlayDirectory(name.clone()), vec![layout.cache(name)]);
         }
         for link in &self.links {
-            push(Garbage::Link(link.clone()), &[layout.link(link)]);
+            push(Garbage::Link(link.clone()), vec![layout.link(link)]);
         }
         for path in &self.unpublished {
             let name = path.strip_prefix(layout.root()).unwrap_or(path).to_owned();
-            push(Garbage::Unpublished(name), std::slice::from_ref(path));
+            push(Garbage::Unpublished(name), vec![path.clone()]);
         }
-        let (damaged_images, damaged_mounts) = (self.damaged_images.clone(), self.damaged_mounts.clone());
-        GcReport { items, damaged_images, damaged_mounts }
+        things
     }
 
-    fn remove(self, layout: &Layout) -> Result<(), DiskError> {
-        sweep::remove_unfinished_layers(layout, self.dead_leases)?;
-        for path in &self.unpublished {
-            durable::remove_tree(path)?;
-        }
-        for name in &self.directories {
-            layers::remove_directory(layout, name)?;
-        }
-        for link in &self.links {
-            durable::remove_file(&layout.link(link))?;
-        }
-        Ok(())
+    /// Removes everything but the layers and what was noted about images; returns what could not be removed.
+    fn remove(self, layout: &Layout) -> Vec<DiskError> {
+        let mut failures = sweep::remove_unfinished_layers(layout, self.dead_leases);
+        failures.extend(self.unpublished.iter().filter_map(|path| durable::remove_tree(path).err()));
+        let remove_directory = |name: &String| layers::remove_directory(layout, name).err();
+        failures.extend(self.directories.iter().filter_map(remove_directory));
+        let remove_link = |link: &String| durable::remove_file(&layout.link(link)).err();
+        failures.extend(self.links.iter().filter_map(remove_link));
+        failures
     }
 }
 

@@ -58,8 +58,8 @@ pub enum OpenError {
 impl Store {
     /// Opens the data root `root`.
     ///
-    /// For writing, missing directories are made with Docker's modes, leftovers of killed processes are removed, and
-    /// no dockerd can start on the root before the store is dropped.
+    /// For writing, missing directories are made with Docker's modes, leftovers of killed processes are removed as far
+    /// as possible, and no dockerd can start on the root before the store is dropped.
     ///
     /// # Errors
     /// [`OpenError`], each with what to do about it.
@@ -91,7 +91,13 @@ impl Store {
             Access::Write => {
                 store.docker.hold(&store.layout)?;
                 make_directories(&store.layout)?;
-                sweep::sweep(&store.layout)?;
+                for failure in sweep::sweep(&store.layout)? {
+                    tracing::warn!(
+                        path = %failure.path.display(),
+                        cause = %failure.source,
+                        "a leftover could not be removed; shale gc tries again"
+                    );
+                }
             }
         }
         Ok(store)

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use shale_store::{Garbage, GcError, GcOptions};
+use shale_store::{DiskError, Garbage, GcError, GcOptions};
 
 use crate::Engine;
 
@@ -13,6 +13,8 @@ pub struct Collected {
     pub items: Vec<CollectedItem>,
     /// Reasons why other things had to stay, as sentences.
     pub kept: Vec<String>,
+    /// Things that could not be removed, and why, in words.
+    pub failed: Vec<String>,
 }
 
 /// One thing that nothing needs.
@@ -56,7 +58,8 @@ impl Engine {
                 "No directory was removed on its own, because it could belong to a damaged container ({first}): run shale fsck."
             ));
         }
-        Ok(Collected { items: items.collect(), kept })
+        let words = |failure: &DiskError| format!("{failure}: {}", failure.source);
+        Ok(Collected { items: items.collect(), kept, failed: report.failures.iter().map(words).collect() })
     }
 }
 

@@ -105,6 +105,9 @@ fn print_repaired(repaired: &Repaired) {
     for item in &repaired.freed.items {
         println!("Removed: {} {}", item.kind, screen::escape(&item.name));
     }
+    for reason in &repaired.freed.failed {
+        println!("Not removed: {}", screen::escape(reason));
+    }
 }
 
 fn summary(report: &CheckReport) -> String {

@@ -15,8 +15,8 @@ pub fn run(context: &Context, dry_run: bool) -> Result<(), Failure> {
     }
     let outcome = if dry_run { "Reclaimable space" } else { "Total reclaimed space" };
     println!("{outcome}: {}", human_size(collected.size_bytes()));
-    for reason in &collected.kept {
+    for reason in collected.kept.iter().chain(&collected.failed) {
         eprintln!("{}", screen::escape(reason));
     }
-    Ok(())
+    if collected.failed.is_empty() { Ok(()) } else { Err(Failure::Reported { exit_code: 1 }) }
 }

@@ -172,7 +172,8 @@ impl Store {
             // Layers that lost to somebody else's, and what was left of broken ones; both without the lock.
             drop(layers);
             if published.is_ok() {
-                layers::finish_removals(&self.layout, removals)?;
+                // What stays is found and told by the next open; the images are stored all the same.
+                let _ = layers::finish_removals(&self.layout, removals);
             }
             return published;
         }

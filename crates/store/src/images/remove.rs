@@ -67,7 +67,7 @@ impl Store {
         durable::sync_dir(&layout.contents())?;
         let (removed, removals) = self.remove_layers_from(top)?;
         drop(commit);
-        layers::finish_removals(layout, removals)?;
+        first(layers::finish_removals(layout, removals))?;
         Ok(RemovedImage { id, layers: removed })
     }
 
@@ -80,7 +80,7 @@ impl Store {
         let commit = self.commit()?;
         let (removed, removals) = self.remove_layers_from(Some(top))?;
         drop(commit);
-        layers::finish_removals(&self.layout, removals)?;
+        first(layers::finish_removals(&self.layout, removals))?;
         Ok(removed)
     }
 
@@ -123,4 +123,8 @@ impl Store {
         }
         Ok((removed, removals))
     }
+}
+
+fn first(failures: Vec<DiskError>) -> Result<(), DiskError> {
+    failures.into_iter().next().map_or(Ok(()), Err)
 }

@@ -1,5 +1,6 @@
 //! Deleting layers: first the name, in one step, then what it named.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use rustix::mount::UnmountFlags;
@@ -37,6 +38,15 @@ impl Removal {
         self.renamed.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
+    fn finish(&self, layout: &Layout, in_use: &HashSet<String>) -> Result<(), DiskError> {
+        if let Some(cache_id) = self.cache_id()?
+            && !in_use.contains(&cache_id)
+        {
+            remove_directory(layout, &cache_id)?;
+        }
+        durable::remove_tree(&self.renamed)
+    }
+
     /// Returns everything that the layer has on the disk.
     pub(crate) fn paths(&self, layout: &Layout) -> Vec<PathBuf> {
         paths_of(layout, self.renamed.clone())
@@ -62,25 +72,21 @@ fn paths_of(layout: &Layout, directory: PathBuf) -> Vec<PathBuf> {
 }
 
 /// Deletes the files of layers without a name. Other processes may be at the same ones.
-pub(crate) fn finish_removals(layout: &Layout, removals: Vec<Removal>) -> Result<(), DiskError> {
+///
+/// Returns what could not be deleted, which the next open tries again.
+pub(crate) fn finish_removals(layout: &Layout, removals: Vec<Removal>) -> Vec<DiskError> {
     if removals.is_empty() {
-        return Ok(());
+        return Vec::new();
     }
-    let in_use = cache_ids(layout)?;
-    for removal in removals {
-        if let Some(cache_id) = removal.cache_id()?
-            && !in_use.contains(&cache_id)
-        {
-            remove_directory(layout, &cache_id)?;
-        }
-        durable::remove_tree(&removal.renamed)?;
+    match cache_ids(layout) {
+        Ok(in_use) => removals.iter().filter_map(|removal| removal.finish(layout, &in_use).err()).collect(),
+        Err(error) => vec![error],
     }
-    Ok(())
 }
 
 /// Lists the `overlay2` directories that layers with a name use, loadable layers or not.
-pub(crate) fn cache_ids(layout: &Layout) -> Result<std::collections::HashSet<String>, DiskError> {
-    let mut cache_ids = std::collections::HashSet::new();
+pub(crate) fn cache_ids(layout: &Layout) -> Result<HashSet<String>, DiskError> {
+    let mut cache_ids = HashSet::new();
     for chain in read::chains(layout)? {
         if let Some(content) = durable::read(&layout.layer(chain).join("cache-id"))?
             && let Ok(text) = std::str::from_utf8(&content)

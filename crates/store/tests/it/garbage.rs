@@ -1,10 +1,13 @@
 //! What gc and the sweep at each open remove, and what they leave alone.
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
+use rustix::fs::{IFlags, Mode, OFlags, ioctl_setflags};
 use shale_store::{Garbage, GcOptions, GcReport, Store};
 
 use crate::fixture::{Tar, chains, open, store_image};
@@ -45,7 +48,7 @@ fn what_a_killed_dockerd_leaves_is_removed() {
             |item| item.garbage == Garbage::OverlayDirectory(orphan.clone()) && item.size_bytes == 5 + 26
         )
     );
-    assert_eq!(gc(&store), would);
+    assert_eq!(gc(&store).items, would.items);
     assert_eq!(gc(&store).items, []);
     assert_eq!(entries(&root.join("overlay2/l")), 0);
     assert_eq!(entries(&root.join("overlay2")), 2, "l and notes");
@@ -129,4 +132,77 @@ fn while_an_image_is_damaged_no_layer_goes() {
     let report = gc(&store);
     assert_eq!((report.items, report.damaged_images), (vec![], vec![id]));
     assert_eq!(store.layers().unwrap().len(), 1);
+}
+
+/// A file that not even root can remove, until this is dropped.
+struct Immovable(std::path::PathBuf);
+
+impl Immovable {
+    fn make(path: std::path::PathBuf) -> Immovable {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "12345").unwrap();
+        ioctl_setflags(fs::File::open(&path).unwrap(), IFlags::IMMUTABLE).unwrap();
+        Immovable(path)
+    }
+}
+
+impl Drop for Immovable {
+    fn drop(&mut self) {
+        let _ = fs::File::open(&self.0).map(|file| ioctl_setflags(file, IFlags::empty()));
+    }
+}
+
+#[test]
+fn a_leftover_that_cannot_be_removed_stops_no_open_and_no_other_removal() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    drop(open(root));
+    let layers = root.join("image/overlay2/layerdb");
+    let removing = |letter: &str| layers.join(format!("sha256/{}-0-removing", letter.repeat(64)));
+    let (staged, other) = (layers.join("tmp/staging-0"), layers.join("tmp/staging-1"));
+    let immovable = [removing("a").join("diff"), staged.join("file")].map(Immovable::make);
+    fs::create_dir(removing("b")).unwrap();
+    fs::create_dir(&other).unwrap();
+
+    let store = open(root);
+    assert!(!removing("b").exists() && !other.exists());
+    let report = gc(&store);
+    let failed: Vec<_> = report.failures.iter().map(|failure| failure.path.clone()).collect();
+    assert_eq!((failed, report.items), (vec![staged.clone(), removing("a")], vec![]));
+
+    drop(immovable);
+    drop(open(root));
+    assert!(!removing("a").exists() && !staged.exists());
+}
+
+#[test]
+fn a_layer_of_any_depth_can_be_removed() {
+    // The limit of open files belongs to the process, so this is done in one of its own.
+    let status = Command::new("sh")
+        .args(["-c", "ulimit -n 64; exec \"$0\" garbage::few_descriptors_child --exact --ignored"])
+        .arg(std::env::current_exe().unwrap())
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+#[test]
+#[ignore = "runs only as a child of the test above"]
+fn few_descriptors_child() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let writer = store.begin_layer().unwrap();
+    let layer = writer.diff_path().parent().unwrap().to_owned();
+    let mut handle = open_path(&writer.diff_path());
+    for _ in 0..100 {
+        rustix::fs::mkdirat(&handle, "d", Mode::RWXU).unwrap();
+        handle = rustix::fs::openat(&handle, "d", OFlags::PATH, Mode::empty()).unwrap();
+    }
+    drop(writer);
+    assert!(!layer.exists());
+}
+
+fn open_path(path: &Path) -> OwnedFd {
+    rustix::fs::open(path, OFlags::PATH, Mode::empty()).unwrap()
 }
