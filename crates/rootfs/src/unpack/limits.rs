@@ -7,6 +7,8 @@ pub struct Limits {
     pub tar_bytes_max: u64,
     /// Entries.
     pub entries_max: u64,
+    /// Bytes of memory for the names of directories, and in a flat tree for those of all entries.
+    pub names_bytes_max: u64,
     /// Directories in one path.
     pub depth_max: usize,
     /// Bytes of sparse files that any layer may have, stored or not.
@@ -20,6 +22,7 @@ impl Default for Limits {
         Limits {
             tar_bytes_max: 4 << 40,
             entries_max: 4 << 20,
+            names_bytes_max: 256 << 20,
             depth_max: 1024,
             expanded_bytes_base: 64 << 30,
             expanded_ratio_max: 1000,

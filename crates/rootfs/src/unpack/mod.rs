@@ -1,6 +1,7 @@
 //! Unpacks one layer below a directory and writes its tar-split on the way.
 
 mod limits;
+mod paths;
 mod place;
 mod seen;
 mod whiteout;
@@ -204,6 +205,9 @@ pub enum LimitReached {
     /// [`Limits::entries_max`].
     #[error("{0} entries")]
     Entries(u64),
+    /// [`Limits::names_bytes_max`].
+    #[error("{0} bytes of directory names")]
+    NamesBytes(u64),
     /// [`Limits::depth_max`].
     #[error("{0} nested directories")]
     Depth(usize),
@@ -307,7 +311,9 @@ impl Layer<'_> {
 
     fn entry(&mut self, entry: &Entry) -> Result<(), UnpackError> {
         self.check(entry)?;
-        match self.placer.place(entry, &self.cleaned)? {
+        let placed = self.placer.place(entry, &self.cleaned)?;
+        self.check_placed()?;
+        match placed {
             Placed::File(file) => {
                 let content = self.content(entry, &file)?;
                 self.placer.finish_file(entry, &file)?;
@@ -342,6 +348,15 @@ impl Layer<'_> {
             if entry.sparse.is_some() && self.expanded_bytes > max {
                 return limit(LimitReached::ExpandedBytes(max));
             }
+        }
+        Ok(())
+    }
+
+    // One entry adds no more than the directories of one path, so that this is soon enough.
+    fn check_placed(&self) -> Result<(), UnpackError> {
+        let max = self.options.limits.names_bytes_max;
+        if self.placer.names_bytes() > max {
+            return Err(UnpackError::Limit(LimitReached::NamesBytes(max)));
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use shale_tree::remove_tree;
 
+use super::paths::{PathIndex, Paths};
 use super::whiteout::{self, Meaning, Touched};
 use super::{Devices, Owners, Replace, RootEntry, Unpack, UnpackError, Whiteouts, place_error};
 use crate::directory::{Directories, Rootfs};
@@ -43,8 +44,9 @@ pub(super) struct Placer<'a> {
     directories: Directories<'a>,
     options: &'a Unpack<'a>,
     is_root: bool,
+    paths: Paths,
     /// Directories get their times last, because every entry in them changes those.
-    finished_last: Vec<(Box<[u8]>, Timestamps, Option<Mode>)>,
+    finished_last: Vec<(PathIndex, Timestamps, Option<Mode>)>,
     touched: Touched,
     totals: Totals,
     /// A file was replaced, so that the sum of what was written is not the size of the tree.
@@ -63,6 +65,7 @@ impl<'a> Placer<'a> {
             directories,
             options,
             is_root: rustix::process::geteuid().is_root(),
+            paths: Paths::default(),
             finished_last: Vec::new(),
             touched: Touched::default(),
             totals: Totals {
@@ -114,6 +117,11 @@ impl<'a> Placer<'a> {
         }
     }
 
+    /// Returns the memory that names take until the last entry is placed.
+    pub fn names_bytes(&self) -> u64 {
+        self.paths.bytes() + self.touched.bytes()
+    }
+
     /// Gives a file whose content is complete its owner, attributes, mode and times.
     pub fn finish_file(&mut self, entry: &Entry, file: &OwnedFd) -> Result<(), UnpackError> {
         self.dress(entry, file, entry.mode)?;
@@ -122,7 +130,8 @@ impl<'a> Placer<'a> {
 
     /// Gives directories their times, after everything was put into them.
     pub fn finish_directories(&mut self) -> Result<(), UnpackError> {
-        for (path, times, mode) in std::mem::take(&mut self.finished_last) {
+        for (index, times, mode) in std::mem::take(&mut self.finished_last) {
+            let path = self.paths.path(index);
             let (parent, base) = split(&path);
             let base = if base.is_empty() { b"." } else { base };
             let result = self.directories.find(parent).and_then(|parent| {
@@ -165,7 +174,7 @@ impl<'a> Placer<'a> {
                 .open_below(b"", OFlags::RDONLY | OFlags::DIRECTORY)
                 .map_err(|source| place_error(entry, "open", source))?;
             self.dress(entry, &root, entry.mode)?;
-            self.finished_last.push((Box::default(), times(entry), None));
+            self.finished_last.push((PathIndex::ROOT, times(entry), None));
         }
         Ok(Placed::Done)
     }
@@ -257,7 +266,7 @@ impl<'a> Placer<'a> {
         };
         self.dress(entry, &directory, mode_now)?;
         let mode_later = (mode_now != entry.mode).then(|| Mode::from_raw_mode(entry.mode as u32 & 0o7777));
-        self.finished_last.push((cleaned.into(), times(entry), mode_later));
+        self.finished_last.push((self.paths.insert(cleaned), times(entry), mode_later));
         self.directories.remember(cleaned, directory);
         Ok(Placed::Done)
     }

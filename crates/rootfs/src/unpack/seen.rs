@@ -9,22 +9,45 @@ use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 /// keys. A layer with such a pair would be refused; unpacking it once more draws other keys.
 #[derive(Default)]
 pub(crate) struct SeenNames {
-    keys: (RandomState, RandomState),
+    keys: NameKeys,
     names: HashSet<u128, BuildHasherDefault<LowBits>>,
 }
+
+/// What a name takes at most, with the room that growing leaves.
+const NAME_BYTES: u64 = 40;
 
 impl SeenNames {
     /// Adds `name`; tells whether it was new.
     pub fn insert(&mut self, name: &[u8]) -> bool {
-        let high = u128::from(self.keys.0.hash_one(name));
-        let low = u128::from(self.keys.1.hash_one(name));
-        self.names.insert(high << 64 | low)
+        self.names.insert(self.keys.of(name))
+    }
+
+    /// Tells whether `name` was added.
+    pub fn contains(&self, name: &[u8]) -> bool {
+        self.names.contains(&self.keys.of(name))
+    }
+
+    /// Returns the memory that the names take.
+    pub fn bytes(&self) -> u64 {
+        self.names.len() as u64 * NAME_BYTES
+    }
+}
+
+/// Keys drawn for one set of names.
+#[derive(Default)]
+pub(crate) struct NameKeys(RandomState, RandomState);
+
+impl NameKeys {
+    /// Returns the value that stands for `name`.
+    pub fn of(&self, name: &[u8]) -> u128 {
+        let (high, low) = (self.0.hash_one(name), self.1.hash_one(name));
+        u128::from(high) << 64 | u128::from(low)
     }
 }
 
 /// The values are hashes already.
 #[derive(Default)]
-struct LowBits(u64);
+pub(crate) struct LowBits(u64);
 
 impl Hasher for LowBits {
     fn finish(&self) -> u64 {

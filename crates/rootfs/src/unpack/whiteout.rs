@@ -2,13 +2,13 @@
 //!
 //! Source: OCI image-spec v1.1, layer.md, "Whiteouts"; aufs names as moby's overlay2 driver treats them.
 
-use std::collections::HashSet;
 use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{Dir, FileType, Mode, OFlags, openat};
 use shale_tree::remove_tree;
 
+use super::seen::SeenNames;
 use crate::name::split;
 
 const PREFIX: &[u8] = b".wh.";
@@ -49,20 +49,25 @@ pub(super) fn is_reserved(removed: &[u8]) -> bool {
 
 /// What the current layer itself has put into a flat tree, so that its whiteouts spare it, in whatever order they come.
 #[derive(Default)]
-pub(super) struct Touched(HashSet<Box<[u8]>>);
+pub(super) struct Touched(SeenNames);
 
 impl Touched {
     pub fn insert(&mut self, cleaned: &[u8]) {
         let mut path = cleaned;
-        while !path.is_empty() && self.0.insert(path.into()) {
+        while !path.is_empty() && self.0.insert(path) {
             path = split(path).0;
         }
+    }
+
+    /// Returns the memory that this takes.
+    pub fn bytes(&self) -> u64 {
+        self.0.bytes()
     }
 
     /// Removes `name` from `directory`, which is at `path`, except for what this layer put there.
     pub fn remove(&self, directory: &OwnedFd, path: &[u8], name: &[u8]) -> io::Result<()> {
         let child = join(path, name);
-        if !self.0.contains(&*child) {
+        if !self.0.contains(&child) {
             return remove_tree(directory, name);
         }
         match open(directory, name) {
@@ -83,7 +88,7 @@ impl Touched {
                 continue;
             }
             let path = join(path, name);
-            if !self.0.contains(&*path) {
+            if !self.0.contains(&path) {
                 remove_tree(directory, name)?;
             } else if child.file_type() == FileType::Directory {
                 self.empty(&open(directory, name)?, &path)?;

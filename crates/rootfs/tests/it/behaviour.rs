@@ -154,6 +154,29 @@ fn limits_and_cancellation_stop_the_work() {
 }
 
 #[test]
+fn directories_cost_their_last_names_and_no_more_than_the_limit() {
+    let long = vec!["n".repeat(250); 15].join("/");
+    let unpack_some = |number: usize| {
+        let bytes = tar(|writer| {
+            for number in 0..number {
+                let name = format!("{long}/{number}");
+                writer.header(&TarEntry::directory(name.as_bytes(), 1_600_000_000)).unwrap();
+            }
+        });
+        let limits = Limits { names_bytes_max: 100_000, ..Limits::default() };
+        let directory = tempfile::tempdir().unwrap();
+        unpack_into(directory.path(), &bytes, &Unpack { limits, ..Unpack::default() }).map(|_| {
+            let last = directory.path().join(&long).join((number - 1).to_string());
+            fs::metadata(last).unwrap().mtime()
+        })
+    };
+    // Their whole paths are 1,128,000 bytes.
+    assert_eq!(unpack_some(300).unwrap(), 1_600_000_000);
+    let error = unpack_some(1000).unwrap_err();
+    assert!(matches!(error, UnpackError::Limit(LimitReached::NamesBytes(100_000))), "{error}");
+}
+
+#[test]
 fn damage_is_found_and_named() {
     let bytes = tar(|writer| {
         for name in ["good", "gone", "long", "other", "type"] {
