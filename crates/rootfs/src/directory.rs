@@ -73,13 +73,14 @@ pub(crate) struct Directories<'r> {
     root_directory: Rc<OwnedFd>,
     open: HashMap<Box<[u8]>, (Rc<OwnedFd>, u64)>,
     clock: u64,
+    made: u64,
     last: Option<(Box<[u8]>, Rc<OwnedFd>)>,
 }
 
 impl<'r> Directories<'r> {
     pub fn new(root: &'r Rootfs) -> io::Result<Directories<'r>> {
         let root_directory = Rc::new(root.as_fd().try_clone_to_owned()?);
-        Ok(Directories { root, root_directory, open: HashMap::new(), clock: 0, last: None })
+        Ok(Directories { root, root_directory, open: HashMap::new(), clock: 0, made: 0, last: None })
     }
 
     /// Returns the directory at `path`, links followed inside the root.
@@ -126,10 +127,15 @@ impl<'r> Directories<'r> {
             let start = if end == 0 { 0 } else { end + 1 };
             end =
                 path[start..].iter().position(|byte| *byte == b'/').map_or(path.len(), |slash| start + slash);
-            create(&parent, &path[start..end])?;
+            self.made += u64::from(create(&parent, &path[start..end])?);
             parent = self.find(&path[..end])?;
         }
         Ok(parent)
+    }
+
+    /// Returns how many directories [`Directories::find_or_create`] made.
+    pub fn made(&self) -> u64 {
+        self.made
     }
 
     /// Keeps `directory`, which is what `path` names now.
@@ -154,12 +160,13 @@ impl<'r> Directories<'r> {
     }
 }
 
-fn create(parent: &OwnedFd, name: &[u8]) -> io::Result<()> {
+// Tells whether there was nothing of that name.
+fn create(parent: &OwnedFd, name: &[u8]) -> io::Result<bool> {
     const MODE: u32 = 0o755;
     match mkdirat(parent, name, Mode::from_raw_mode(MODE)) {
         Ok(()) => {}
         // A link that leads nowhere; the next step finds that there is no directory.
-        Err(Errno::EXIST) => return Ok(()),
+        Err(Errno::EXIST) => return Ok(false),
         Err(error) => return Err(error.into()),
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -168,5 +175,5 @@ fn create(parent: &OwnedFd, name: &[u8]) -> io::Result<()> {
     if fstat(&directory)?.st_mode & 0o777 != MODE {
         fchmod(&directory, Mode::from_raw_mode(MODE))?;
     }
-    Ok(())
+    Ok(true)
 }

@@ -5,7 +5,7 @@
 pub struct Limits {
     /// Bytes of uncompressed tar.
     pub tar_bytes_max: u64,
-    /// Entries.
+    /// Entries, and directories that are made because an entry lies in them.
     pub entries_max: u64,
     /// Bytes of memory for the names of directories, and in a flat tree for those of all entries.
     pub names_bytes_max: u64,

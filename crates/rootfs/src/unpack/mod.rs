@@ -203,7 +203,7 @@ pub enum LimitReached {
     #[error("{0} bytes")]
     TarBytes(u64),
     /// [`Limits::entries_max`].
-    #[error("{0} entries")]
+    #[error("{0} files and directories")]
     Entries(u64),
     /// [`Limits::names_bytes_max`].
     #[error("{0} bytes of directory names")]
@@ -330,9 +330,6 @@ impl Layer<'_> {
         let limits = &self.options.limits;
         let limit = |reached| Err(UnpackError::Limit(reached));
         self.entries += 1;
-        if self.entries > limits.entries_max {
-            return limit(LimitReached::Entries(limits.entries_max));
-        }
         name::clean(&entry.name, &mut self.cleaned)
             .map_err(|_| UnpackError::Escape(EntryName::new(&entry.name)))?;
         if self.cleaned.iter().filter(|byte| **byte == b'/').count() >= limits.depth_max {
@@ -354,9 +351,13 @@ impl Layer<'_> {
 
     // One entry adds no more than the directories of one path, so that this is soon enough.
     fn check_placed(&self) -> Result<(), UnpackError> {
-        let max = self.options.limits.names_bytes_max;
-        if self.placer.names_bytes() > max {
-            return Err(UnpackError::Limit(LimitReached::NamesBytes(max)));
+        let Limits { entries_max, names_bytes_max, .. } = self.options.limits;
+        let limit = |reached| Err(UnpackError::Limit(reached));
+        if self.entries.saturating_add(self.placer.directories_made()) > entries_max {
+            return limit(LimitReached::Entries(entries_max));
+        }
+        if self.placer.names_bytes() > names_bytes_max {
+            return limit(LimitReached::NamesBytes(names_bytes_max));
         }
         Ok(())
     }

@@ -117,6 +117,11 @@ impl<'a> Placer<'a> {
         }
     }
 
+    /// Returns how many directories were made that no entry had named before.
+    pub fn directories_made(&self) -> u64 {
+        self.directories.made()
+    }
+
     /// Returns the memory that names take until the last entry is placed.
     pub fn names_bytes(&self) -> u64 {
         self.paths.bytes() + self.touched.bytes()

@@ -154,6 +154,25 @@ fn limits_and_cancellation_stop_the_work() {
 }
 
 #[test]
+fn directories_that_no_entry_names_count_as_entries() {
+    let bytes = tar(|writer| {
+        file(writer, "a/b/c/file", "1");
+        file(writer, "a/b/d/file", "1");
+        writer.header(&TarEntry::directory(b"a", 1_600_000_000)).unwrap();
+    });
+    let attempt = |entries_max| {
+        let limits = Limits { entries_max, ..Limits::default() };
+        let directory = tempfile::tempdir().unwrap();
+        unpack_into(directory.path(), &bytes, &Unpack { limits, ..Unpack::default() })
+    };
+    // Three entries, and a, a/b, a/b/c and a/b/d.
+    assert_eq!(attempt(7).unwrap().entries, 3);
+    let error = attempt(6).unwrap_err();
+    assert!(matches!(error, UnpackError::Limit(LimitReached::Entries(6))), "{error}");
+    assert_eq!(error.to_string(), "the layer has more than 6 files and directories");
+}
+
+#[test]
 fn directories_cost_their_last_names_and_no_more_than_the_limit() {
     let long = vec!["n".repeat(250); 15].join("/");
     let unpack_some = |number: usize| {
