@@ -161,7 +161,7 @@ pub enum UnpackError {
     /// An owner that is no user or group: negative, or above 4294967294, which the kernel takes for "leave as is".
     #[error("{name:?} has the owner {uid}:{gid}, which cannot exist")]
     Owner { name: EntryName, uid: i64, gid: i64 },
-    /// A device number out of range, or 0:0, which overlayfs takes for a deletion.
+    /// A device number out of range, or 0:0, also by a hard link, which overlayfs takes for a deletion.
     #[error("{name:?} has the device number {major}:{minor}, which no layer may have")]
     DeviceNumber { name: EntryName, major: i64, minor: i64 },
     /// A whiteout of nothing, of a directory itself, or in the middle of a path.

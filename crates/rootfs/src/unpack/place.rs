@@ -331,14 +331,23 @@ impl<'a> Placer<'a> {
             .map_err(|_| UnpackError::Escape(EntryName::new(&entry.link_name)))?;
         let (target_path, target_base) = split(&target);
         let target_parent = self.directories.find(target_path).map_err(failed)?;
+        let stat = statat(&target_parent, target_base, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|errno| failed(errno.into()))?;
+        let target_type = FileType::from_raw_mode(stat.st_mode);
+        // The link would be a deletion whose name does not say so.
+        if target_type == FileType::CharacterDevice
+            && stat.st_rdev == 0
+            && self.options.whiteouts != Whiteouts::Literal
+        {
+            return Err(UnpackError::DeviceNumber { name: EntryName::new(&entry.name), major: 0, minor: 0 });
+        }
         self.replacing(parent, base, || linkat(&target_parent, target_base, parent, base, AtFlags::empty()))
             .map_err(failed)?;
         let failed = |errno: Errno| failed(errno.into());
         self.chown_at(entry, parent, base)?;
         self.xattrs_at(entry, parent, base)?;
-        let stat = statat(parent, base, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
         // Docker dresses the shared inode as the last link entry says; a link to a symlink keeps its times.
-        if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+        if target_type != FileType::Symlink {
             self.chmod_at(entry, parent, base)?;
             utimensat(parent, base, &times(entry), AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
         }

@@ -154,6 +154,29 @@ fn limits_and_cancellation_stop_the_work() {
 }
 
 #[test]
+fn a_hard_link_to_a_deletion_is_refused() {
+    let bytes = tar(|writer| {
+        file(writer, ".wh.a", "");
+        let link = TarEntry { type_byte: b'1', link_name: b"a", ..TarEntry::file(b"b", 0, 1) };
+        writer.header(&link).unwrap();
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let error = unpack_into(directory.path(), &bytes, &Unpack::default()).unwrap_err();
+    assert_eq!(error.to_string(), "\"b\" has the device number 0:0, which no layer may have");
+    assert!(!directory.path().join("b").exists());
+
+    // What looks like a deletion is none where names are taken as they are.
+    let bytes = tar(|writer| {
+        writer.header(&TarEntry { type_byte: b'3', ..TarEntry::file(b"a", 0, 1) }).unwrap();
+        let link = TarEntry { type_byte: b'1', link_name: b"a", ..TarEntry::file(b"b", 0, 1) };
+        writer.header(&link).unwrap();
+    });
+    let options = Unpack { whiteouts: Whiteouts::Literal, ..Unpack::default() };
+    unpack_into(directory.path(), &bytes, &options).unwrap();
+    assert_eq!(fs::metadata(directory.path().join("b")).unwrap().nlink(), 2);
+}
+
+#[test]
 fn directories_that_no_entry_names_count_as_entries() {
     let bytes = tar(|writer| {
         file(writer, "a/b/c/file", "1");
