@@ -100,6 +100,26 @@ impl Store {
     }
 }
 
+/// Lists the containers that have a record and no mount, so that the directories they need are not known.
+///
+/// dockerd takes the mount away first and marks the record before; of such a one nothing is left.
+pub(crate) fn without_mount(layout: &Layout, mounts: &[Mount]) -> Result<Vec<String>, DiskError> {
+    let mut lost = Vec::new();
+    for id in durable::names(&layout.containers())? {
+        let has_mount = mounts.iter().any(|mount| mount.name == id);
+        if has_mount || !layout::is_cache_id(&id) || durable::metadata(&layout.container(&id))?.is_none() {
+            continue;
+        }
+        let is_going =
+            read(layout, &id).is_some_and(|container| container.state.dead || container.state.removing);
+        if !is_going {
+            lost.push(id);
+        }
+    }
+    lost.sort_unstable();
+    Ok(lost)
+}
+
 fn read(layout: &Layout, id: &str) -> Option<Container> {
     let file = File::open(layout.container(id)).ok()?;
     let mut json = Vec::new();

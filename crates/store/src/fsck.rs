@@ -7,12 +7,12 @@ use std::io;
 
 use shale_oci::{ChainId, ImageId};
 
-use crate::Store;
 use crate::durable::{self, DiskError};
 use crate::gc::{Garbage, GcItem};
 use crate::images::{ImageError, StoredImage};
 use crate::layers::{self, Index, LayerDamage, LayerError};
 use crate::references::{self, ReferencesError};
+use crate::{Store, containers};
 
 /// How bad a [`Finding`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -264,7 +264,10 @@ impl Store {
     }
 
     fn check_containers(&self, findings: &mut Vec<Finding>) -> Result<(), DiskError> {
-        for mount in self.mounts()? {
+        let mounts = self.mounts()?;
+        let lost = containers::without_mount(&self.layout, &mounts)?;
+        findings.extend(lost.into_iter().map(|name| Finding::Container { name }));
+        for mount in mounts {
             let has_layer = match mount.parent {
                 Some(parent) => matches!(self.find_layer(parent), Ok(Some(_))),
                 None => true,

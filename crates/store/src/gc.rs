@@ -16,7 +16,7 @@ use crate::layout::{self, Layout};
 use crate::lease::{Lease, Purpose};
 use crate::lock::AccessError;
 use crate::reach::Roots;
-use crate::{Store, sweep};
+use crate::{Store, containers, sweep};
 
 /// What [`Store::gc`] does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,10 +34,13 @@ pub struct GcReport {
     pub items: Vec<GcItem>,
     /// Images whose config is damaged. While there are any, no layer is removed, since it could be theirs.
     pub damaged_images: Vec<ImageId>,
-    /// Containers whose files are damaged. While there are any, no directory below `overlay2` is removed on its own.
+    /// Containers whose files are damaged or gone. While there are any, no directory below `overlay2` is removed on its own.
     pub damaged_mounts: Vec<String>,
     /// Things that nothing needs and that could not be removed; `items` lists none of them.
     pub failures: Vec<DiskError>,
+    /// Layers that images or containers stand on and that are not there. While there are any, no directory below
+    /// `overlay2` is removed on its own, since it could be theirs.
+    pub missing_layers: Vec<ChainId>,
 }
 
 impl GcReport {
@@ -116,15 +119,16 @@ impl Store {
         }
         drop(commit);
         let mut measured = found.measure(&self.layout, &removals, options.dry_run);
-        let (damaged_images, damaged_mounts) =
-            (std::mem::take(&mut found.damaged_images), std::mem::take(&mut found.damaged_mounts));
+        let damaged_images = std::mem::take(&mut found.damaged_images);
+        let damaged_mounts = std::mem::take(&mut found.damaged_mounts);
+        let missing_layers = std::mem::take(&mut found.missing_layers);
         if !options.dry_run {
             failures.extend(found.remove(&self.layout));
             failures.extend(layers::finish_removals(&self.layout, removals));
             measured.retain(|thing| !thing.is_among(&failures));
         }
         let items = measured.into_iter().map(|thing| thing.item).collect();
-        let mut report = GcReport { items, damaged_images, damaged_mounts, failures };
+        let mut report = GcReport { items, damaged_images, damaged_mounts, missing_layers, failures };
         self.gc_downloads(options, &mut report)?;
         Ok(report)
     }
@@ -162,6 +166,7 @@ impl Store {
             items: found.measure(&self.layout, &removals, true).into_iter().map(|thing| thing.item).collect(),
             damaged_images: found.damaged_images,
             damaged_mounts: found.damaged_mounts,
+            missing_layers: found.missing_layers,
             failures: Vec::new(),
         })
     }
@@ -191,6 +196,7 @@ struct Found {
     image_metadata: Vec<(String, u64)>,
     damaged_images: Vec<ImageId>,
     damaged_mounts: Vec<String>,
+    missing_layers: Vec<ChainId>,
 }
 
 impl Found {
@@ -204,11 +210,13 @@ impl Found {
         let mut roots = Roots::find(layout)?;
         let in_use = directories_in_use(layout, &roots, &unfinished_removals)?;
 
-        let damaged_mounts: Vec<_> =
+        let mut damaged_mounts: Vec<_> =
             roots.mounts.iter().filter(|mount| mount.is_damaged).map(|mount| mount.name.clone()).collect();
+        damaged_mounts.extend(containers::without_mount(layout, &roots.mounts)?);
+        let missing_layers = roots.missing(layout)?;
         let is_orphan =
             |name: &String| is_known_kind(name) && !in_use.contains(name) && !roots.buildkit.names(name);
-        let directories: Vec<_> = match damaged_mounts.is_empty() {
+        let directories: Vec<_> = match damaged_mounts.is_empty() && missing_layers.is_empty() {
             true => overlay.iter().filter(|name| is_orphan(name)).cloned().collect(),
             false => Vec::new(),
         };
@@ -235,6 +243,7 @@ impl Found {
             image_metadata: metadata_without_image(layout)?,
             damaged_images,
             damaged_mounts,
+            missing_layers,
         })
     }
 

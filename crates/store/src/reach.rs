@@ -75,6 +75,14 @@ impl Roots {
         self.tops.contains(&chain) || self.children.get(&chain).is_some_and(|children| !children.is_empty())
     }
 
+    /// Returns the layers that are needed directly and are not there, in order.
+    pub(crate) fn missing(&self, layout: &Layout) -> Result<Vec<ChainId>, DiskError> {
+        let there: HashSet<ChainId> = layers::chains(layout)?.into_iter().collect();
+        let mut missing: Vec<_> = self.tops.difference(&there).copied().collect();
+        missing.sort_unstable();
+        Ok(missing)
+    }
+
     /// Notes that `child` is gone.
     pub(crate) fn forget_child(&mut self, parent: ChainId, child: ChainId) {
         if let Some(children) = self.children.get_mut(&parent) {

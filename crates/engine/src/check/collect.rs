@@ -58,6 +58,11 @@ impl Engine {
                 "No directory was removed on its own, because it could belong to a damaged container ({first}): run shale fsck."
             ));
         }
+        if let [first, ..] = report.missing_layers[..] {
+            kept.push(format!(
+                "No directory was removed on its own, because it could be that of a layer which is missing ({first}): run shale fsck."
+            ));
+        }
         let words = |failure: &DiskError| format!("{failure}: {}", failure.source);
         Ok(Collected { items: items.collect(), kept, failed: report.failures.iter().map(words).collect() })
     }

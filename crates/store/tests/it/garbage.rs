@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
 use rustix::fs::{IFlags, Mode, OFlags, ioctl_setflags};
-use shale_store::{Garbage, GcOptions, GcReport, Store};
+use shale_store::{Finding, Garbage, GcOptions, GcReport, Store};
 
 use crate::fixture::{Tar, chains, open, store_image};
 
@@ -120,6 +120,39 @@ fn what_containers_and_buildkit_name_stays() {
     fs::remove_dir_all(root.join("buildkit")).unwrap();
     assert_eq!(gc(&store).items.len(), 6);
     assert_eq!(entries(&root.join("overlay2")), 1);
+}
+
+#[test]
+fn while_a_container_has_no_mount_or_a_layer_is_missing_no_directory_goes() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let store = open(root);
+    store_image(&store, &["a"].map(Tar::of), "a", "a:1");
+    let orphan = root.join("overlay2").join("f".repeat(64));
+    fs::create_dir(&orphan).unwrap();
+    let id = "c".repeat(64);
+    let record = root.join("containers").join(&id).join("config.v2.json");
+    fs::create_dir_all(record.parent().unwrap()).unwrap();
+    for content in [r#"{"ID":"c"}"#, "{"] {
+        fs::write(&record, content).unwrap();
+        let report = gc(&store);
+        assert_eq!((report.items, report.damaged_mounts), (vec![], vec![id.clone()]), "{content}");
+        let findings = store.fsck().unwrap();
+        let names_it = |finding: &Finding| matches!(finding, Finding::Container { name } if *name == id);
+        assert!(findings.iter().any(names_it), "{findings:?}");
+    }
+    // dockerd takes the mount of a container that goes before its record.
+    fs::write(&record, r#"{"ID":"c","State":{"Dead":true}}"#).unwrap();
+    assert_eq!(gc(&store).items.len(), 1);
+
+    fs::create_dir(&orphan).unwrap();
+    let chain = store.layers().unwrap()[0].chain_id;
+    let layer = root.join("image/overlay2/layerdb/sha256").join(chain.hex());
+    fs::rename(&layer, root.join("aside")).unwrap();
+    let report = gc(&store);
+    assert_eq!((report.items, report.missing_layers), (vec![], vec![chain]));
+    fs::rename(root.join("aside"), &layer).unwrap();
+    assert_eq!(gc(&store).items.len(), 1);
 }
 
 #[test]
