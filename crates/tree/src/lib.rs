@@ -1,7 +1,7 @@
 //! Whole directory trees, whoever made them: removing and measuring them.
 //!
-//! Promise: neither the depth of a tree nor its names choose how many descriptors are open, and memory grows with the
-//! depth alone; no link is followed, so nothing outside the tree is touched.
+//! Promise: neither the depth of a tree nor its names choose how many descriptors are open; memory grows with the depth,
+//! and for measuring with the files of several names; no link is followed, so nothing outside the tree is touched.
 //! Not here: what the files mean, archives, paths.
 
 mod remove;
