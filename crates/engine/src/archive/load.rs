@@ -3,12 +3,13 @@
 mod docker;
 mod layer;
 mod oci;
+mod plan;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use shale_oci::{
-    ChainId, ConfigError, DiffId, Digest, DocumentError, ImageConfig, ImageId, Platform, Reference,
-    ReferenceError, VerifyError,
+    ChainId, ConfigError, Digest, DocumentError, ImageId, Platform, Reference, ReferenceError, VerifyError,
 };
 use shale_store::{
     HeldLayer, HoldError, LAYERS_MAX, Name, NewImage, NewLayer, Publication, PublishImagesError, PutImage,
@@ -20,6 +21,7 @@ use super::members::{Content, Links, Members, MembersError};
 use crate::Engine;
 use crate::progress::Progress;
 pub use layer::LoadLayerError;
+use plan::{CONFIGS_BYTES_MAX, Plan, PlannedEntry, PlannedImage, PlannedLayer, plan};
 
 /// A manifest of an archive with thousands of images is still shorter.
 const MANIFEST_BYTES_MAX: u64 = 16 << 20;
@@ -76,6 +78,11 @@ pub enum LoadError {
     /// More layers than the store takes.
     #[error("max depth exceeded: the image has {0} layers, at most {LAYERS_MAX} are possible")]
     TooManyLayers(usize),
+    /// Together the configs are longer than what is kept in memory.
+    #[error(
+        "the image configs of the archive are together longer than {CONFIGS_BYTES_MAX} bytes; load the images from several archives"
+    )]
+    ConfigsTooLarge,
     /// The config describes no image.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -120,30 +127,6 @@ pub enum LoadError {
     Publish(#[from] PublishImagesError),
 }
 
-/// An image that the archive describes, checked as far as that goes without its layers.
-struct PlannedImage {
-    config_bytes: Vec<u8>,
-    config: ImageConfig,
-    id: ImageId,
-    names: Vec<Reference>,
-    /// Where the archive says that the image was built upon another one.
-    parent: Option<ImageId>,
-    layers: Vec<PlannedLayer>,
-}
-
-/// A layer and where it stands in the archive.
-#[derive(Debug, Clone)]
-struct PlannedLayer {
-    diff_id: DiffId,
-    chain_id: ChainId,
-    /// The layers below.
-    parent: Option<ChainId>,
-    member: String,
-    links: Links,
-    /// What the member must be, in an OCI layout.
-    blob: Option<Digest>,
-}
-
 impl Engine {
     /// Loads all images of an archive: as docker saves them, or an OCI layout. Blocks.
     ///
@@ -162,10 +145,10 @@ impl Engine {
         progress: &dyn Progress,
     ) -> Result<Vec<Loaded>, LoadError> {
         let members = Members::open(input, self.store.root())?;
-        let images = plan(&members, platform)?;
+        let plan = plan(&members, platform)?;
         // Kept against deletion by others until the images are written.
-        let (held, _holds) = self.hold_sound_stacks(&images)?;
-        let missing = missing_layers(&images, &held);
+        let (held, _holds) = self.hold_sound_stacks(&plan.images)?;
+        let missing = missing_layers(&plan.images, &held);
         let contents = missing
             .iter()
             .map(|layer| members.find(&layer.member, layer.links))
@@ -176,13 +159,13 @@ impl Engine {
             .zip(finished)
             .map(|(planned, layer)| NewLayer { parent: planned.parent, layer })
             .collect();
-        self.publish_loaded(&images, layers)
+        self.publish_loaded(&plan, layers)
     }
 
     /// Holds, for each image, the longest sound stack of its layers that the store has.
     fn hold_sound_stacks(
         &self,
-        images: &[PlannedImage],
+        images: &[Arc<PlannedImage>],
     ) -> Result<(HashSet<ChainId>, Vec<HeldLayer>), HoldError> {
         let mut held = HashSet::new();
         let mut holds = Vec::new();
@@ -207,120 +190,66 @@ impl Engine {
     }
 
     /// Publishes all layers, configs and names in one commit.
-    fn publish_loaded(
-        &self,
-        images: &[PlannedImage],
-        layers: Vec<NewLayer>,
-    ) -> Result<Vec<Loaded>, LoadError> {
+    fn publish_loaded(&self, plan: &Plan, layers: Vec<NewLayer>) -> Result<Vec<Loaded>, LoadError> {
+        let Plan { images, entries } = plan;
         let keys: Vec<Vec<String>> =
-            images.iter().map(|image| image.names.iter().map(Reference::familiar).collect()).collect();
-        let new = images.iter().zip(&keys).map(|(image, keys)| {
-            let names = image.names.iter().zip(keys).map(|(name, key)| ReferenceChange::Tag {
-                name: Name { repository: name.repository.familiar(), key },
-                image: image.id,
-            });
-            let put = PutImage { parent: parent_of(image, images), built_locally: false };
-            NewImage { config: &image.config_bytes, put, names: names.collect() }
-        });
-        let publication = Publication { layers, seen: Vec::new(), images: new.collect() };
+            entries.iter().map(|entry| entry.names.iter().map(Reference::familiar).collect()).collect();
+        let parents = parents(plan);
+        let mut new: Vec<NewImage<'_>> = images
+            .iter()
+            .map(|image| {
+                let put = PutImage { parent: parents.get(&image.id).copied(), built_locally: false };
+                NewImage { config: &image.config_bytes, put, names: Vec::new() }
+            })
+            .collect();
+        // All with one image: a name that the archive gives to several goes to the last, in the archive's order.
+        if let Some(last) = new.last_mut() {
+            last.names.extend(entries.iter().zip(&keys).flat_map(|(entry, keys)| {
+                entry.names.iter().zip(keys).map(|(name, key)| ReferenceChange::Tag {
+                    name: Name { repository: name.repository.familiar(), key },
+                    image: entry.image.id,
+                })
+            }));
+        }
+        let publication = Publication { layers, seen: Vec::new(), images: new };
         let before = self.store.publish(publication)?.before;
-        let loaded = images.iter().zip(&keys).map(|(image, keys)| {
-            let names = image.names.iter().zip(keys).map(|(reference, key)| {
+        let loaded = entries.iter().zip(&keys).map(|(entry, keys)| {
+            let image = entry.image.id;
+            let names = entry.names.iter().zip(keys).map(|(reference, key)| {
                 let replaced = before.image(reference.repository.familiar(), key);
                 LoadedName {
                     reference: reference.clone(),
-                    replaced: replaced.filter(|replaced| *replaced != image.id),
+                    replaced: replaced.filter(|replaced| *replaced != image),
                 }
             });
-            Loaded { image: image.id, names: names.collect() }
+            Loaded { image, names: names.collect() }
         });
         Ok(loaded.collect())
     }
 }
 
-/// Returns upon which image this one was built, where both are in the archive and their histories say so too.
-fn parent_of(image: &PlannedImage, images: &[PlannedImage]) -> Option<ImageId> {
-    let named = image.parent.filter(|parent| *parent != image.id)?;
-    let parent = images.iter().find(|other| other.id == named)?;
-    if is_one_step(&parent.config, &image.config) {
-        return Some(parent.id);
-    }
-    tracing::warn!(image = %image.id, parent = %parent.id, "the archive names a wrong parent");
-    None
-}
-
-/// Whether `child` was built upon `parent` by one step.
-///
-/// Source: moby `image/tarexport/load.go`, `checkValidParent`, at v20.10.24.
-fn is_one_step(parent: &ImageConfig, child: &ImageConfig) -> bool {
-    if parent.history.is_empty() && child.history.is_empty() {
-        return true;
-    }
-    child.history.len() == parent.history.len() + 1 && child.history.starts_with(&parent.history)
-}
-
-fn plan(members: &Members, platform: Option<&Platform>) -> Result<Vec<PlannedImage>, LoadError> {
-    let mut images = if members.has("manifest.json") {
-        docker::plan(members)?
-    } else if members.has("index.json") {
-        oci::plan(members, platform)?
-    } else if members.has("repositories") {
-        return Err(LoadError::Legacy);
-    } else {
-        return Err(LoadError::NoManifest);
-    };
-    if images.is_empty() {
-        return Err(LoadError::NoImage);
-    }
-    if let Some(wanted) = platform {
-        images.retain(|image| wanted.choose([Some(&image.config.platform())].into_iter()).is_some());
-        if images.is_empty() {
-            return Err(LoadError::NoMatchingPlatform(wanted.clone()));
+/// Returns upon which images others were built, where both are in the archive and their histories say so too.
+fn parents(plan: &Plan) -> HashMap<ImageId, ImageId> {
+    let by_id: HashMap<ImageId, &PlannedImage> =
+        plan.images.iter().map(|image| (image.id, &**image)).collect();
+    let mut parents = HashMap::new();
+    for PlannedEntry { image, parent, .. } in &plan.entries {
+        let named = parent.filter(|parent| *parent != image.id);
+        let Some(parent) = named.and_then(|parent| by_id.get(&parent)) else { continue };
+        if image.is_one_step_upon(parent) {
+            parents.insert(image.id, parent.id);
+        } else {
+            tracing::warn!(image = %image.id, parent = %parent.id, "the archive names a wrong parent");
         }
     }
-    Ok(images)
+    parents
 }
 
 /// Returns each layer that is not held once, those of the first image first.
-fn missing_layers(images: &[PlannedImage], held: &HashSet<ChainId>) -> Vec<PlannedLayer> {
+fn missing_layers(images: &[Arc<PlannedImage>], held: &HashSet<ChainId>) -> Vec<PlannedLayer> {
     let mut seen = held.clone();
     let layers = images.iter().flat_map(|image| &image.layers);
     layers.filter(|layer| seen.insert(layer.chain_id)).cloned().collect()
-}
-
-/// Checks a config and pairs its diff IDs with the members of the manifest.
-fn plan_image(
-    config_bytes: Vec<u8>,
-    id: ImageId,
-    members: impl ExactSizeIterator<Item = (String, Links, Option<Digest>)>,
-) -> Result<PlannedImage, LoadError> {
-    let config = ImageConfig::parse(&config_bytes)?;
-    if config.os_or_linux() != "linux" {
-        return Err(LoadError::OperatingSystem(config.os));
-    }
-    let diff_ids = &config.rootfs.diff_ids;
-    if diff_ids.len() != members.len() {
-        return Err(LoadError::LayerCount { config: diff_ids.len(), manifest: members.len() });
-    }
-    if diff_ids.len() > LAYERS_MAX {
-        return Err(LoadError::TooManyLayers(diff_ids.len()));
-    }
-    let chains = ChainId::stack(diff_ids);
-    let parents = std::iter::once(None).chain(chains.iter().copied().map(Some));
-    let layers = chains
-        .iter()
-        .zip(parents)
-        .zip(diff_ids.iter().zip(members))
-        .map(|((chain_id, parent), (diff_id, (member, links, blob)))| PlannedLayer {
-            diff_id: *diff_id,
-            chain_id: *chain_id,
-            parent,
-            member,
-            links,
-            blob,
-        })
-        .collect();
-    Ok(PlannedImage { config_bytes, config, id, names: Vec::new(), parent: None, layers })
 }
 
 /// Reads a name to give, which must have a tag and no digest.

@@ -256,6 +256,80 @@ fn a_layer_that_is_no_file_is_refused_and_not_waited_for() {
 }
 
 #[test]
+fn a_config_is_kept_once_however_many_items_name_it() {
+    let image = ImageBuilder::new(Flavour::Docker).layer(LayerBuilder::new().file("x", 0o644, b"x")).build();
+    let mut config: serde_json::Value = serde_json::from_slice(&image.config.bytes).unwrap();
+    config["comment"] = json!(" ".repeat(1 << 20));
+    let config = config.to_string();
+    // Each 1 MiB and more; 100 of them would be above the bound.
+    let items: Vec<_> = (0..100)
+        .map(|tag| json!({"Config": "c", "RepoTags": [format!("a:{tag}")], "Layers": ["l"]}))
+        .collect();
+    let archive = LayerBuilder::new()
+        .file("c", 0o644, config.as_bytes())
+        .file("l", 0o644, &image.layers[0].tar)
+        .file("manifest.json", 0o644, json!(items).to_string().as_bytes())
+        .tar();
+    let (_root, engine) = engine();
+    let loaded = load(&engine, &archive).unwrap();
+    assert_eq!(loaded.len(), 100);
+    let id: ImageId = sha256(config.as_bytes()).parse().unwrap();
+    assert!(loaded.iter().all(|loaded| loaded.image == id && loaded.names.len() == 1));
+    assert_eq!(engine.store().references().unwrap().of_image(id).len(), 100);
+}
+
+#[test]
+fn all_configs_of_a_load_have_one_bound() {
+    // 64 MiB are kept: eight configs of 8 MiB pass, and a ninth does not.
+    let config = |number: usize| {
+        let mut config = json!({"comment": number.to_string(), "rootfs": {"type": "layers"}}).to_string();
+        config.push_str(&" ".repeat((8 << 20) - config.len()));
+        config.into_bytes()
+    };
+    let docker = |count: usize| {
+        let mut archive = LayerBuilder::new();
+        for number in 0..count {
+            archive = archive.file(&number.to_string(), 0o644, &config(number));
+        }
+        let items: Vec<_> = (0..count).map(|number| json!({"Config": number.to_string()})).collect();
+        archive.file("manifest.json", 0o644, json!(items).to_string().as_bytes()).tar()
+    };
+    let oci = |count: usize| {
+        let mut layout = LayerBuilder::new();
+        let mut entries = Vec::new();
+        let manifest_type = "application/vnd.oci.image.manifest.v1+json";
+        for number in 0..count {
+            let config = config(number);
+            let manifest = json!({
+                "schemaVersion": 2,
+                "mediaType": manifest_type,
+                "config": {
+                    "mediaType": "application/vnd.oci.image.config.v1+json",
+                    "digest": sha256(&config),
+                    "size": config.len(),
+                },
+                "layers": [],
+            });
+            let manifest = manifest.to_string();
+            let digest = sha256(manifest.as_bytes());
+            layout = layout.file(&blob_path(&sha256(&config)), 0o644, &config).file(
+                &blob_path(&digest),
+                0o644,
+                manifest.as_bytes(),
+            );
+            entries.push(json!({"mediaType": manifest_type, "digest": digest, "size": manifest.len()}));
+        }
+        layout.file("index.json", 0o644, oci_index(&entries).as_bytes()).tar()
+    };
+    for archive in [&docker as &dyn Fn(usize) -> Vec<u8>, &oci] {
+        let (root, engine) = engine();
+        assert!(matches!(load(&engine, &archive(9)), Err(LoadError::ConfigsTooLarge)));
+        check_nothing_is_left(&root, &engine);
+        assert_eq!(load(&engine, &archive(8)).unwrap().len(), 8);
+    }
+}
+
+#[test]
 fn layers_that_are_here_are_not_read() {
     let image = two_layers();
     let (_root, engine) = engine();

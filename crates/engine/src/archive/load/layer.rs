@@ -9,7 +9,8 @@ use shale_oci::{DiffId, Digest, Digester};
 use shale_rootfs::{EarlySync, Limits, Rootfs, Unpack, UnpackError, Unpacked, decompress, unpack};
 use shale_store::{BeginLayerError, FinishLayerError, FinishedLayer, LayerWriter};
 
-use super::{Content, PlannedLayer};
+use super::Content;
+use super::plan::PlannedLayer;
 use crate::Engine;
 use crate::pipe::pipe;
 use crate::progress::{Progress, Status};

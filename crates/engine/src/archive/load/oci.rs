@@ -2,14 +2,16 @@
 //!
 //! Source: OCI image-spec v1.1, image-layout.md; containerd's annotation for full names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use shale_oci::{
     CONFIG_SIZE_MAX, Descriptor, Digest, Document, ImageId, Manifest, Platform, Reference, Unverified,
     Verified, media_type,
 };
 
-use super::{Links, LoadError, MANIFEST_BYTES_MAX, Members, PlannedImage, parse_name, plan_image};
+use super::plan::{PlannedEntry, PlannedImage, PlannedImages, check_layer_count};
+use super::{Links, LoadError, MANIFEST_BYTES_MAX, Members, parse_name};
 
 /// How many indexes may lead to an image.
 const INDEX_DEPTH_MAX: usize = 8;
@@ -18,33 +20,45 @@ const FULL_NAME: &str = "io.containerd.image.name";
 /// A tag by the specification; skopeo and podman write full names here.
 const REFERENCE_NAME: &str = "org.opencontainers.image.ref.name";
 
-pub(super) fn plan(members: &Members, platform: Option<&Platform>) -> Result<Vec<PlannedImage>, LoadError> {
+pub(super) fn plan(
+    members: &Members,
+    platform: Option<&Platform>,
+    planned: &mut PlannedImages<'_>,
+) -> Result<Vec<PlannedEntry>, LoadError> {
     let index = Unverified::new(members.read("index.json", MANIFEST_BYTES_MAX)?).accept_by_tag();
-    let entries = match parse(&index, media_type::OCI_INDEX)? {
+    let listed = match parse(&index, media_type::OCI_INDEX)? {
         Document::Index(index) => index.manifests,
         Document::Manifest(_) => return Err(LoadError::NoImage),
     };
-    let mut images: Vec<(Digest, PlannedImage)> = Vec::new();
-    for entry in &entries {
-        // The same image stands there once for each of its names.
-        let at = match images.iter().position(|(digest, _)| *digest == entry.digest) {
-            Some(at) => at,
+    let mut entries: Vec<PlannedEntry> = Vec::new();
+    // The same image stands there once for each of its names; nothing is what is no image for us.
+    let mut places: HashMap<Digest, Option<usize>> = HashMap::new();
+    for descriptor in &listed {
+        let place = match places.get(&descriptor.digest) {
+            Some(place) => *place,
             None => {
-                let Some(manifest) = resolve(members, entry, platform)? else { continue };
-                images.push((entry.digest, plan_manifest(members, &manifest)?));
-                images.len() - 1
+                let manifest = resolve(members, descriptor, platform)?;
+                let image =
+                    manifest.map(|manifest| plan_manifest(members, &manifest, planned)).transpose()?;
+                let place = image.map(|image| {
+                    entries.push(PlannedEntry { image, names: Vec::new(), parent: None });
+                    entries.len() - 1
+                });
+                places.insert(descriptor.digest, place);
+                place
             }
         };
-        if let Some(name) = name_of(entry.annotations.as_ref())?
-            && !images[at].1.names.contains(&name)
+        let Some(place) = place else { continue };
+        if let Some(name) = name_of(descriptor.annotations.as_ref())?
+            && !entries[place].names.contains(&name)
         {
-            images[at].1.names.push(name);
+            entries[place].names.push(name);
         }
     }
-    match (platform, images.is_empty() && !entries.is_empty()) {
+    match (platform, entries.is_empty() && !listed.is_empty()) {
         (Some(wanted), true) => Err(LoadError::NoMatchingPlatform(wanted.clone())),
         (None, true) => Err(LoadError::NoMatchingPlatform(Platform::host())),
-        _ => Ok(images.into_iter().map(|(_, image)| image).collect()),
+        _ => Ok(entries),
     }
 }
 
@@ -78,10 +92,21 @@ fn is_image(manifest: &Manifest) -> bool {
     matches!(manifest.config.media_type.as_str(), media_type::OCI_CONFIG | media_type::DOCKER_CONFIG)
 }
 
-fn plan_manifest(members: &Members, manifest: &Manifest) -> Result<PlannedImage, LoadError> {
+fn plan_manifest(
+    members: &Members,
+    manifest: &Manifest,
+    planned: &mut PlannedImages<'_>,
+) -> Result<Arc<PlannedImage>, LoadError> {
+    let member = path(manifest.config.digest);
+    if let Some(known) = planned.find(&member)
+        && known.config_bytes.len() as u64 == manifest.config.size_bytes
+    {
+        check_layer_count(known.layers.len(), manifest.layers.len())?;
+        return Ok(known);
+    }
     let config = read_blob(members, &manifest.config, CONFIG_SIZE_MAX)?;
     let layers = manifest.layers.iter().map(|layer| (path(layer.digest), Links::Refuse, Some(layer.digest)));
-    plan_image(config.bytes().to_vec(), ImageId::new(config.digest()), layers)
+    planned.add(member, config.bytes().to_vec(), ImageId::new(config.digest()), layers)
 }
 
 fn name_of(annotations: Option<&BTreeMap<String, String>>) -> Result<Option<Reference>, LoadError> {
