@@ -13,6 +13,8 @@ use super::tar_index::{Blocks, TarIndex, TarIndexError, read_index};
 /// A stream longer than this is refused; nobody waits for its end.
 const SPOOL_BYTES_MAX: u64 = 4 << 40;
 const BUFFER_BYTES: usize = 512 << 10;
+/// So much is read of what follows the end of the archive: padding to a record, of which the longest have some MiB.
+const REST_BYTES_MAX: u64 = 64 << 20;
 
 /// Indexes the archive in `file` where it stands.
 pub(super) fn index_file(file: &File) -> Result<TarIndex, TarIndexError> {
@@ -30,9 +32,10 @@ pub(super) fn spool(
     let file = nameless_file(directory).map_err(TarIndexError::Read)?;
     let mut copying = Copying { stream: &mut *stream, file, position: 0, buffer: vec![0; BUFFER_BYTES] };
     let index = read_index(&mut copying)?;
-    let Copying { file, mut buffer, .. } = copying;
-    // Who writes into a pipe wants it read to the end; a decoder checks its checksums there.
-    while stream.read(&mut buffer).map_err(TarIndexError::Read)? > 0 {}
+    let Copying { file, .. } = copying;
+    // Who writes into a pipe wants it read to the end; a decoder checks its checksums there. A longer rest is no business
+    // of the archive's, as where it is a file: it may be the rest of a disk, or have no end.
+    io::copy(&mut stream.take(REST_BYTES_MAX), &mut io::sink()).map_err(TarIndexError::Read)?;
     Ok((file, index))
 }
 
@@ -191,5 +194,16 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let endless = Box::new(io::repeat(b'y'));
         assert!(matches!(spool(endless, directory.path()), Err(TarIndexError::Header)));
+    }
+
+    #[test]
+    fn what_follows_the_end_of_an_archive_may_have_no_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let archive = LayerBuilder::new().file("a", 0o644, b"content").tar();
+        let endless = Box::new(io::Cursor::new(archive).chain(io::repeat(0)));
+        let (_file, index) = spool(endless, directory.path()).unwrap();
+        assert_eq!(index.keys().collect::<Vec<_>>(), [b"a"]);
+        let (_file, index) = spool(Box::new(io::repeat(0)), directory.path()).unwrap();
+        assert!(index.is_empty());
     }
 }
