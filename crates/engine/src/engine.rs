@@ -89,6 +89,16 @@ impl Engine {
         self
     }
 
+    /// Runs one operation on the store away from the threads that serve sockets: it may wait for the store's lock.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        operation: impl FnOnce(&Engine) -> T + Send + 'static,
+    ) -> T {
+        let engine = self.clone();
+        let running = tokio::task::spawn_blocking(move || operation(&engine));
+        running.await.expect("an operation on the store does not panic")
+    }
+
     /// Returns the store.
     pub fn store(&self) -> &Store {
         &self.store

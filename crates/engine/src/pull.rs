@@ -112,10 +112,11 @@ impl Engine {
         let provided = self.provide_layers(client, &repository, &image, &layers, is_here, progress).await?;
         let new: Vec<String> = provided.new.iter().map(|layer| layer.descriptor.digest.short()).collect();
         let is_new = {
-            let (engine, reference) = (self.clone(), reference.clone());
-            let pulled =
-                move || engine.put_pulled(&reference, image.digest, &config_bytes, &layers, provided);
-            tokio::task::spawn_blocking(pulled).await.expect("publishing does not panic")?
+            let reference = reference.clone();
+            let put = move |engine: &Engine| {
+                engine.put_pulled(&reference, image.digest, &config_bytes, &layers, provided)
+            };
+            self.blocking(put).await?
         };
         for id in new {
             progress.layer(&id, &Status::PullComplete);
@@ -131,7 +132,8 @@ impl Engine {
         repository: &Repository,
         image: &RemoteImage,
     ) -> Result<Config, PullError> {
-        if let Ok(Some(known)) = self.store.image(remote::image_id(&image.manifest))
+        let id = remote::image_id(&image.manifest);
+        if let Ok(Some(known)) = self.blocking(move |engine| engine.store.image(id)).await
             && let Ok(parsed) = ImageConfig::parse(&known.config)
             && known.config.len() as u64 == image.manifest.config.size_bytes
         {
@@ -151,7 +153,7 @@ impl Engine {
         is_here: bool,
         progress: &Arc<dyn Progress>,
     ) -> Result<Provided, PullError> {
-        let mut held = self.hold_sound_layers(layers)?;
+        let mut held = self.hold_sound_layers(layers).await?;
         // Docker looks at no layer of an image that it has, and so tells of none.
         let is_silent = is_here && held.len() == layers.len();
         for (index, layer) in layers.iter().enumerate().filter(|_| !is_silent) {
@@ -164,7 +166,7 @@ impl Engine {
             let claims = self.claim_blobs(&layers[held.len()..], progress).await?;
             let known = held.len();
             // Whoever had a claim before may have published the layer.
-            held = self.hold_sound_layers(layers)?;
+            held = self.hold_sound_layers(layers).await?;
             for layer in &layers[known..held.len()] {
                 progress.layer(&layer.descriptor.digest.short(), &Status::PullComplete);
             }
@@ -179,13 +181,16 @@ impl Engine {
     }
 
     /// Holds the longest sound stack of layers from the bottom, and returns its members.
-    fn hold_sound_layers(&self, layers: &[PlannedLayer]) -> Result<HeldLayers, HoldError> {
+    async fn hold_sound_layers(&self, layers: &[PlannedLayer]) -> Result<HeldLayers, HoldError> {
         let chains: Vec<ChainId> = layers.iter().map(|layer| layer.chain_id).collect();
-        let held = self.store.hold_layers(&chains)?;
-        if let Some(error) = held.damage() {
-            tracing::warn!(layer = %chains[held.len()], %error, "a damaged layer is fetched again");
-        }
-        Ok(held)
+        let hold = move |engine: &Engine| {
+            let held = engine.store.hold_layers(&chains)?;
+            if let Some(error) = held.damage() {
+                tracing::warn!(layer = %chains[held.len()], %error, "a damaged layer is fetched again");
+            }
+            Ok(held)
+        };
+        self.blocking(hold).await
     }
 
     async fn claim_blobs(

@@ -248,7 +248,7 @@ impl Pulled {
     }
 }
 
-fn client() -> Client {
+pub fn client() -> Client {
     let retries = Retries { attempts_max: 1, ..ClientOptions::default().retries };
     Client::new(ClientOptions {
         certs_d: Vec::new(),

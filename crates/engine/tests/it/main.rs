@@ -7,4 +7,5 @@ mod copy;
 mod explain;
 mod golden;
 mod import;
+mod pull;
 mod usage;
