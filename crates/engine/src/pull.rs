@@ -4,9 +4,10 @@ mod arriving;
 pub mod layer;
 pub mod plan;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use shale_oci::{ChainId, Descriptor, DiffId, Digest, ImageConfig, ImageId, Platform, Reference, Repository};
 use shale_registry_client::{BlobError, Client, Event, Source};
@@ -27,6 +28,8 @@ use plan::{PlanError, PlannedLayer, check_manifest, plan_layers};
 
 /// Layers that are fetched at the same time, as Docker's `max-concurrent-downloads`.
 const DOWNLOADS_MAX: usize = 3;
+/// Between two questions whether somebody else still downloads a blob.
+const CLAIM_PAUSE: Duration = Duration::from_millis(100);
 
 /// An image that was pulled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -198,22 +201,32 @@ impl Engine {
         layers: &[PlannedLayer],
         progress: &Arc<dyn Progress>,
     ) -> Result<BTreeMap<Digest, BlobClaim>, ClaimError> {
-        let mut digests: Vec<Digest> = layers.iter().map(|layer| layer.descriptor.digest).collect();
-        digests.sort_unstable();
-        digests.dedup();
-        let store = Arc::clone(&self.store);
-        let progress = Arc::clone(progress);
-        let claiming = tokio::task::spawn_blocking(move || {
-            let claim = |digest: Digest| {
-                if let Some(claim) = store.try_claim_blob(digest)? {
-                    return Ok((digest, claim));
-                }
+        let digests: BTreeSet<Digest> = layers.iter().map(|layer| layer.descriptor.digest).collect();
+        let mut claims = BTreeMap::new();
+        for digest in digests {
+            claims.insert(digest, self.claim_blob(digest, progress).await?);
+        }
+        Ok(claims)
+    }
+
+    /// Waits until nobody else downloads a blob. It asks again and again, so that the wait can be given up: a thread that
+    /// waits in the kernel would keep the program from ending.
+    async fn claim_blob(
+        &self,
+        digest: Digest,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<BlobClaim, ClaimError> {
+        let mut is_told = false;
+        loop {
+            if let Some(claim) = self.blocking(move |engine| engine.store.try_claim_blob(digest)).await? {
+                return Ok(claim);
+            }
+            if !is_told {
                 progress.layer(&digest.short(), &Status::Waiting);
-                Ok((digest, store.claim_blob(digest)?))
-            };
-            digests.into_iter().map(claim).collect()
-        });
-        claiming.await.expect("claiming does not panic")
+                is_told = true;
+            }
+            tokio::time::sleep(CLAIM_PAUSE).await;
+        }
     }
 
     /// Publishes the layers, stores the config, sets the digest and the tag, and notes in which repository the layers are;

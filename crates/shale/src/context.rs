@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use shale_engine::progress::{self, Status};
@@ -20,6 +21,9 @@ pub const BUILD: &str = match option_env!("SHALE_BUILD") {
     Some(build) => build,
     None => "unknown",
 };
+
+/// So long after Ctrl-C may threads take away what they had begun. One that waits for somebody else's lock is left behind.
+const CLEANING_MAX: Duration = Duration::from_secs(5);
 
 const DATA_ROOT: &str = "/var/lib/shale";
 const DAEMON_FILE: &str = "/etc/docker/daemon.json";
@@ -127,12 +131,16 @@ impl Context {
             .enable_all()
             .build()
             .context("could not start the runtime")?;
-        runtime.block_on(async {
+        let outcome = runtime.block_on(async {
             tokio::select! {
                 result = work => Ok(result?),
                 _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
             }
-        })
+        });
+        if matches!(outcome, Err(Failure::Interrupted)) {
+            runtime.shutdown_timeout(CLEANING_MAX);
+        }
+        outcome
     }
 }
 

@@ -2,15 +2,18 @@
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
-use std::sync::Arc;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
-use shale_engine::progress::{Progress, Silent};
+use shale_engine::Engine;
+use shale_engine::progress::{Progress, Silent, Status};
+use shale_engine::pull::{PullError, Pulled};
 use shale_oci::Reference;
 use shale_testkit::bad_registry::BadRegistry;
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
 
 use crate::archive::engine;
 use crate::check::client;
@@ -29,6 +32,58 @@ fn is_waited_for(file: &File) -> bool {
     locks
         .lines()
         .any(|line| line.split_whitespace().nth(1) == Some("->") && line.contains(&format!("{inode} ")))
+}
+
+/// Tells of the first layer that waits for another pull.
+struct Waits(Mutex<Sender<()>>);
+
+impl Progress for Waits {
+    fn layer(&self, _id: &str, status: &Status) {
+        if *status == Status::Waiting {
+            let _ = self.0.lock().unwrap().send(());
+        }
+    }
+
+    fn message(&self, _text: &str) {}
+}
+
+/// A pull with a runtime of its own, which waits for a blob that the caller has claimed.
+fn waiting_pull(engine: &Engine, registry: &BadRegistry) -> (Runtime, JoinHandle<Result<Pulled, PullError>>) {
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let (waits, is_waiting) = channel();
+    let progress: Arc<dyn Progress> = Arc::new(Waits(Mutex::new(waits)));
+    let (engine, reference) = (engine.clone(), reference(registry));
+    let pulling = runtime.spawn(async move { engine.pull(&client(), &reference, None, &progress).await });
+    is_waiting.recv_timeout(PATIENCE).unwrap();
+    (runtime, pulling)
+}
+
+#[test]
+fn a_wait_for_another_pull_can_be_given_up() {
+    let registry = BadRegistry::start("good");
+    let (_root, engine) = engine();
+    let blob = registry.image().layers[0].blob.digest.parse().unwrap();
+    let _claim = engine.store().claim_blob(blob).unwrap();
+    let (runtime, pulling) = waiting_pull(&engine, &registry);
+    pulling.abort();
+    let (ended, has_ended) = channel();
+    std::thread::spawn(move || {
+        // As a program that ends: it waits for all threads of the runtime.
+        drop(runtime);
+        let _ = ended.send(());
+    });
+    assert!(has_ended.recv_timeout(PATIENCE).is_ok(), "a thread waits for the claim");
+}
+
+#[test]
+fn a_pull_goes_on_when_the_other_one_has_ended() {
+    let registry = BadRegistry::start("good");
+    let (_root, engine) = engine();
+    let blob = registry.image().layers[0].blob.digest.parse().unwrap();
+    let claim = engine.store().claim_blob(blob).unwrap();
+    let (runtime, pulling) = waiting_pull(&engine, &registry);
+    drop(claim);
+    assert!(runtime.block_on(pulling).unwrap().unwrap().is_new);
 }
 
 #[test]
