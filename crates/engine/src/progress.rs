@@ -1,6 +1,9 @@
 //! What long work says while it runs, in Docker's vocabulary.
 
 use std::fmt;
+use std::sync::Arc;
+
+use shale_registry_client::Event;
 
 /// Receives what long work says. Called from several threads at once.
 pub trait Progress: Send + Sync {
@@ -17,6 +20,21 @@ pub struct Silent;
 impl Progress for Silent {
     fn layer(&self, _id: &str, _status: &Status) {}
     fn message(&self, _text: &str) {}
+}
+
+/// Returns what tells the watcher of the layer `id` why nothing moves.
+pub(crate) fn retry_listener(
+    progress: &Arc<dyn Progress>,
+    id: String,
+) -> impl Fn(&Event) + Send + Sync + 'static {
+    let progress = Arc::clone(progress);
+    move |event| {
+        if let Event::Retry { delay, reason, .. } = event {
+            // Docker counts whole seconds down, and none of them is the last.
+            let (seconds, reason) = (delay.as_secs().max(1), reason.clone());
+            progress.layer(&id, &Status::Retrying { seconds, reason });
+        }
+    }
 }
 
 /// The state of a layer. `Display` gives Docker's text, without the numbers.
@@ -94,5 +112,46 @@ impl fmt::Display for Status {
             }
             Status::Note(text) => text,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<String>>);
+
+    impl Progress for Heard {
+        fn layer(&self, id: &str, status: &Status) {
+            self.0.lock().unwrap().push(format!("{id}: {status}"));
+        }
+
+        fn message(&self, _text: &str) {}
+    }
+
+    #[test]
+    fn a_retry_comes_in_a_second_or_more() {
+        let heard = Arc::new(Heard::default());
+        let progress: Arc<dyn Progress> = Arc::clone(&heard) as Arc<dyn Progress>;
+        let tell = retry_listener(&progress, "a".to_owned());
+        for milliseconds in [0, 250, 1000, 2500] {
+            tell(&Event::Retry {
+                host: "example.org".to_owned(),
+                subject: "blob".to_owned(),
+                delay: Duration::from_millis(milliseconds),
+                reason: "reset".to_owned(),
+            });
+        }
+        let expected = [
+            "a: Retrying in 1 second: reset",
+            "a: Retrying in 1 second: reset",
+            "a: Retrying in 1 second: reset",
+            "a: Retrying in 2 seconds: reset",
+        ];
+        assert_eq!(*heard.0.lock().unwrap(), expected);
     }
 }

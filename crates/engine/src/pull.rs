@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use shale_oci::{ChainId, Descriptor, DiffId, Digest, ImageConfig, ImageId, Platform, Reference, Repository};
-use shale_registry_client::{BlobError, Client, Event, Source};
+use shale_registry_client::{BlobError, Client, Source};
 use shale_rootfs::{EarlySync, Limits, Unpack};
 use shale_store::{
     BlobClaim, ClaimError, DiskError, FinishedLayer, HeldLayers, HoldError, ImageError, Name, NewImage,
@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::Engine;
-use crate::progress::{Progress, Status};
+use crate::progress::{Progress, Status, retry_listener};
 use crate::remote::{self, RemoteError, RemoteImage};
 use arriving::ArrivingBlob;
 use layer::{CHUNKS_MAX, LayerError, unpack_blob};
@@ -478,7 +478,7 @@ impl Fetch {
             let mut bytes = kept_bytes;
             let stream =
                 self.client.blob_from(&self.repository, descriptor, kept_bytes, Some(&self.source))?;
-            let mut stream = stream.on_event(self.retry_listener(&id));
+            let mut stream = stream.on_event(retry_listener(&self.progress, id.clone()));
             while let Some(chunk) = stream.chunk().await? {
                 bytes += chunk.len() as u64;
                 // The unpacker went away; it says why.
@@ -492,19 +492,6 @@ impl Fetch {
         self.progress.layer(&id, &Status::DownloadComplete);
         arrived.store(true, Ordering::Relaxed);
         Ok(())
-    }
-}
-
-impl Fetch {
-    /// Returns what tells the layer's watcher why nothing moves.
-    fn retry_listener(&self, id: &str) -> impl Fn(&Event) + Send + Sync + 'static {
-        let (progress, id) = (Arc::clone(&self.progress), id.to_owned());
-        move |event| {
-            if let Event::Retry { delay, reason, .. } = event {
-                let (seconds, reason) = (delay.as_secs(), reason.clone());
-                progress.layer(&id, &Status::Retrying { seconds, reason });
-            }
-        }
     }
 }
 

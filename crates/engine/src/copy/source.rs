@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use futures_util::TryStreamExt as _;
 use shale_oci::{Descriptor, Digest, Reference, Repository, Target, Unverified, Verified};
-use shale_registry_client::{BlobSource, ByteStream, Client, Event, ManifestError};
+use shale_registry_client::{BlobSource, ByteStream, Client, ManifestError};
 
 use super::CopyError;
 use super::checked::CheckedBlob;
 use super::graph::Node;
 use super::layout::Layout;
 use super::place::EntryName;
-use crate::progress::{Progress, Status};
+use crate::progress::{Progress, retry_listener};
 
 /// An image to be read.
 #[derive(Clone)]
@@ -112,13 +112,7 @@ impl BlobSource for RegistryBlob {
                 .client
                 .blob_from(&self.repository, &self.descriptor, offset, None)
                 .map_err(io::Error::other)?;
-            let (progress, id) = (Arc::clone(&self.progress), self.descriptor.digest.short());
-            let blob = blob.on_event(move |event| {
-                if let Event::Retry { delay, reason, .. } = event {
-                    let (seconds, reason) = (delay.as_secs().max(1), reason.clone());
-                    progress.layer(&id, &Status::Retrying { seconds, reason });
-                }
-            });
+            let blob = blob.on_event(retry_listener(&self.progress, self.descriptor.digest.short()));
             let stream: ByteStream = Box::pin(blob.into_stream().map_err(io::Error::other));
             Ok(stream)
         })
