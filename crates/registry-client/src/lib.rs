@@ -30,7 +30,8 @@ mod transport;
 mod url;
 
 pub use blob::{
-    BlobError, BlobSource, BlobStream, ByteStream, FileSource, HashedBlob, Mount, Upload, UploadError,
+    BlobError, BlobSource, BlobStream, ByteStream, FileSource, HashedBlob, MadeBlob, Mount, Upload,
+    UploadError,
 };
 pub use client::{Client, ClientError};
 pub use download::{DownloadError, Downloaded};

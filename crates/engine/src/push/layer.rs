@@ -3,12 +3,14 @@
 //! The tar is made again from tar-split and the files, compressed on all cores and sent while it is made; its digest
 //! is known only at the end.
 
+use std::future::Future;
 use std::io::{self, Write};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use futures_util::Stream;
-use shale_oci::{Descriptor, Digest, Digester};
-use shale_registry_client::UploadError;
+use shale_oci::{Descriptor, Digester};
+use shale_registry_client::{BlobSource, ByteStream, MadeBlob, UploadError};
 use shale_rootfs::GzipWriter;
 use shale_store::Layer;
 use tokio::sync::mpsc;
@@ -21,8 +23,6 @@ use crate::progress::Status;
 const CHUNK_SIZE: usize = 256 << 10;
 /// Chunks that wait for the socket.
 const CHUNKS_MAX: usize = 8;
-/// Times that an upload is taken up again without a byte of progress.
-const ATTEMPTS_MAX: usize = 5;
 
 /// Why a layer did not reach the registry.
 #[derive(Debug, thiserror::Error)]
@@ -38,75 +38,79 @@ pub enum SendLayerError {
 impl Push {
     /// Sends a layer and returns its descriptor.
     pub(super) async fn send(&self, layer: &Layer) -> Result<Descriptor, SendLayerError> {
-        // The first chunks are ready when the registry is.
-        let mut begun = Some(self.compressed(layer, 0));
-        let mut upload = self.client.start_upload(&self.repository).await?;
-        let mut attempts = 0;
-        loop {
-            let received = upload.received_bytes();
-            let (stream, made) =
-                begun.take().filter(|_| received == 0).unwrap_or_else(|| self.compressed(layer, received));
-            let appended = upload.append(stream).await;
-            let blob = made.await.expect("compressing does not panic");
-            match (appended, blob) {
-                (Ok(_), Ok(blob)) => {
-                    upload.finish(blob.digest).await?;
-                    return Ok(layer_descriptor(blob.digest, blob.size_bytes));
-                }
-                (Ok(_), Err(error)) => {
-                    let _ = upload.cancel().await;
-                    return Err(error.into());
-                }
-                // The tar failed first, so the stream broke off: the registry is not to blame.
-                (Err(_), Err(error)) if !error.is_receiver_gone() => return Err(error.into()),
-                (Err(UploadError::Interrupted { source, host }), _) => {
-                    if upload.recover().await? > received {
-                        attempts = 0;
-                    }
-                    attempts += 1;
-                    if attempts == ATTEMPTS_MAX {
-                        return Err(UploadError::Interrupted { source, host }.into());
-                    }
-                }
-                (Err(error), _) => return Err(error.into()),
-            }
-        }
+        let blob = CompressedLayer::begin(self, layer);
+        let upload = self.client.start_upload(&self.repository).await?;
+        let sent = upload.send_made(&blob).await;
+        // When the tar failed, the registry is not to blame.
+        let descriptor = lock(&blob.made).take().transpose()?;
+        sent?;
+        Ok(descriptor.expect("an upload ends well only after the last byte was made"))
     }
 
-    /// Starts making the compressed layer; the stream leaves out the first `skip` bytes, which are there already.
-    fn compressed(
-        &self,
-        layer: &Layer,
-        skip: u64,
-    ) -> (
-        impl Stream<Item = io::Result<Bytes>> + Send + 'static,
-        tokio::task::JoinHandle<Result<MadeBlob, LayerTarError>>,
-    ) {
-        let (chunks, receiver) = mpsc::channel(CHUNKS_MAX);
-        let (push, layer) = (self.clone(), layer.clone());
-        let making = tokio::task::spawn_blocking(move || {
-            let output = ChunkWriter::new(chunks, skip);
-            let mut gzip = GzipWriter::new(output, &push.gzip);
-            let id = layer.diff_id.short();
-            let total = layer.size_bytes;
-            let made = write_layer_tar(&push.engine.store, &layer, &mut gzip, &|bytes| {
-                push.progress.layer(&id, &Status::Pushing { bytes: bytes.min(total), total });
-            });
-            // After an error the stream just ends; the registry keeps a draft that nobody finishes.
-            made?;
-            gzip.finish().and_then(ChunkWriter::finish).map_err(LayerTarError::Receiver)
-        });
-        let stream = futures_util::stream::unfold(receiver, |mut receiver| async move {
-            receiver.recv().await.map(|chunk| (chunk, receiver))
-        });
-        (stream, making)
+    /// Writes the layer's tar as gzip, and returns what that is.
+    fn write_compressed(&self, layer: &Layer, output: ChunkWriter) -> Result<Descriptor, LayerTarError> {
+        let mut gzip = GzipWriter::new(output, &self.gzip);
+        let id = layer.diff_id.short();
+        let total = layer.size_bytes;
+        write_layer_tar(&self.engine.store, layer, &mut gzip, &|bytes| {
+            self.progress.layer(&id, &Status::Pushing { bytes: bytes.min(total), total });
+        })?;
+        gzip.finish().and_then(ChunkWriter::finish).map_err(LayerTarError::Receiver)
     }
 }
 
-/// A compressed layer that was made.
-struct MadeBlob {
-    digest: Digest,
-    size_bytes: u64,
+/// The compressed layer, made as often as it is asked for.
+struct CompressedLayer<'a> {
+    push: &'a Push,
+    layer: &'a Layer,
+    /// The first chunks are ready when the registry is.
+    begun: Mutex<Option<ByteStream>>,
+    /// What came of making it; none as long as no try came to the end.
+    made: Arc<Mutex<Option<Result<Descriptor, LayerTarError>>>>,
+}
+
+impl<'a> CompressedLayer<'a> {
+    fn begin(push: &'a Push, layer: &'a Layer) -> CompressedLayer<'a> {
+        let blob = CompressedLayer { push, layer, begun: Mutex::default(), made: Arc::default() };
+        *lock(&blob.begun) = Some(blob.make(0));
+        blob
+    }
+
+    /// Starts making the layer; the stream leaves out the first `skip` bytes.
+    fn make(&self, skip: u64) -> ByteStream {
+        let (chunks, receiver) = mpsc::channel(CHUNKS_MAX);
+        let (push, layer, made) = (self.push.clone(), self.layer.clone(), Arc::clone(&self.made));
+        tokio::task::spawn_blocking(move || {
+            match push.write_compressed(&layer, ChunkWriter::new(chunks.clone(), skip)) {
+                // Before the stream ends, for then the upload asks for it.
+                Ok(descriptor) => *lock(&made) = Some(Ok(descriptor)),
+                // This try was interrupted; the next one begins again.
+                Err(error) if error.is_receiver_gone() => {}
+                Err(error) => {
+                    *lock(&made) = Some(Err(error));
+                    // Ends the upload; what the caller is told is the error itself.
+                    let _ = chunks.blocking_send(Err(io::ErrorKind::InvalidData.into()));
+                }
+            }
+        });
+        Box::pin(futures_util::stream::unfold(receiver, |mut receiver| async move {
+            receiver.recv().await.map(|chunk| (chunk, receiver))
+        }))
+    }
+}
+
+impl BlobSource for CompressedLayer<'_> {
+    fn open(&self, offset: u64) -> Pin<Box<dyn Future<Output = io::Result<ByteStream>> + Send + '_>> {
+        let begun = lock(&self.begun).take().filter(|_| offset == 0);
+        let stream = begun.unwrap_or_else(|| self.make(offset));
+        Box::pin(async move { Ok(stream) })
+    }
+}
+
+impl MadeBlob for CompressedLayer<'_> {
+    fn descriptor(&self) -> Option<Descriptor> {
+        lock(&self.made).as_ref().and_then(|made| made.as_ref().ok().cloned())
+    }
 }
 
 /// Hashes what is written, and hands it on in chunks.
@@ -124,9 +128,9 @@ impl ChunkWriter {
         ChunkWriter { chunks, chunk, digester: Digester::sha256(), size_bytes: 0, skip }
     }
 
-    fn finish(mut self) -> io::Result<MadeBlob> {
+    fn finish(mut self) -> io::Result<Descriptor> {
         self.pass_on()?;
-        Ok(MadeBlob { digest: self.digester.finish(), size_bytes: self.size_bytes })
+        Ok(layer_descriptor(self.digester.finish(), self.size_bytes))
     }
 
     fn pass_on(&mut self) -> io::Result<()> {
@@ -156,4 +160,8 @@ impl Write for ChunkWriter {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -18,7 +18,7 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 /// A client that gives up soon.
-fn client() -> Client {
+pub fn client() -> Client {
     let options = ClientOptions {
         certs_d: Vec::new(),
         proxies: Proxies::None,

@@ -8,4 +8,5 @@ mod explain;
 mod golden;
 mod import;
 mod pull;
+mod push;
 mod usage;

@@ -8,5 +8,5 @@ mod upload;
 
 pub(crate) use body::Progress;
 pub use read::{BlobError, BlobStream, HashedBlob};
-pub use source::{BlobSource, ByteStream, FileSource};
+pub use source::{BlobSource, ByteStream, FileSource, MadeBlob};
 pub use upload::{Mount, Upload, UploadError};

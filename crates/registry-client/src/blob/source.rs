@@ -7,6 +7,7 @@ use std::pin::Pin;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
+use shale_oci::Descriptor;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 /// Bytes in pieces.
@@ -19,6 +20,31 @@ pub trait BlobSource: Send + Sync {
     /// # Errors
     /// When they cannot be read.
     fn open(&self, offset: u64) -> Pin<Box<dyn Future<Output = io::Result<ByteStream>> + Send + '_>>;
+}
+
+/// A blob that is made while it is sent, so that its digest and length are known only at its end. Made again it is the
+/// same bytes.
+pub trait MadeBlob: BlobSource {
+    /// Returns what it is, once a stream of it has come to its end.
+    fn descriptor(&self) -> Option<Descriptor>;
+}
+
+/// A blob that was made before.
+pub(super) struct Described<'a> {
+    pub(super) descriptor: &'a Descriptor,
+    pub(super) source: &'a dyn BlobSource,
+}
+
+impl BlobSource for Described<'_> {
+    fn open(&self, offset: u64) -> Pin<Box<dyn Future<Output = io::Result<ByteStream>> + Send + '_>> {
+        self.source.open(offset)
+    }
+}
+
+impl MadeBlob for Described<'_> {
+    fn descriptor(&self) -> Option<Descriptor> {
+        Some(self.descriptor.clone())
+    }
 }
 
 impl BlobSource for Bytes {

@@ -4,7 +4,6 @@ use std::io;
 use std::sync::Mutex;
 
 use bytes::Bytes;
-use futures_util::Stream;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE};
 use http::{HeaderValue, Method};
 use reqwest::Url;
@@ -12,13 +11,13 @@ use shale_oci::{Descriptor, Digest, ErrorCode, Repository};
 
 use crate::auth::{Scopes, realm};
 use crate::blob::body::Progress;
-use crate::blob::source::{BlobSource, ByteStream};
+use crate::blob::source::{BlobSource, ByteStream, Described, MadeBlob};
 use crate::client::{Call, CallBody, ClaimedDigest, Client, Reply};
 use crate::endpoint::Endpoint;
 use crate::error::{Answer, NetworkError, NetworkFault, RedirectRefusal, RequestError};
 use crate::header::content_range;
 use crate::origin::{Origin, Scheme};
-use crate::retry::{Failure, Tries};
+use crate::retry::Failure;
 
 /// Blobs up to this length go in the closing request itself: one round trip less, and little to send again.
 const SINGLE_PUT_BYTES_MAX: u64 = 1 << 20;
@@ -54,15 +53,6 @@ pub enum UploadError {
         /// What it said.
         answer: Answer,
     },
-    /// The connection broke and the bytes that follow can be had from the caller alone. The upload goes on at the byte
-    /// that [`Upload::recover`] returns.
-    #[error("the upload to {host} was interrupted")]
-    Interrupted {
-        /// The registry.
-        host: String,
-        /// Why.
-        source: RequestError,
-    },
     /// The bytes could not be read.
     #[error("could not read the blob to upload")]
     Source {
@@ -92,6 +82,8 @@ pub struct Upload {
     location: Url,
     /// Bytes that the registry has, as far as is known.
     received: u64,
+    /// The closing request was sent.
+    is_closing: bool,
 }
 
 impl Client {
@@ -102,11 +94,15 @@ impl Client {
     ///
     /// Source: distribution-spec v1.1, "Pushing blobs".
     pub async fn start_upload(&self, repository: &Repository) -> Result<Upload, UploadError> {
+        Ok(self.open_upload(repository).await?)
+    }
+
+    async fn open_upload(&self, repository: &Repository) -> Result<Upload, RequestError> {
         let path = uploads_path(repository);
         let reply = self.post(repository, path, Scopes::push(repository)).await?;
         match reply.0.status() {
-            202 => Ok(self.opened(repository, reply).await?),
-            _ => Err(reply.0.into_error(&self.transport).await.into()),
+            202 => self.opened(repository, reply).await,
+            _ => Err(reply.0.into_error(&self.transport).await),
         }
     }
 
@@ -168,7 +164,7 @@ impl Client {
     ) -> Result<(Reply, Endpoint), RequestError> {
         let endpoint = self.writer(repository)?;
         let call = Call::new(Method::POST, path, scopes).header(CONTENT_LENGTH, "0").body(Bytes::new());
-        let reply = self.call(&endpoint, "upload", &call).await?;
+        let reply = self.call(&endpoint, UPLOAD, &call).await?;
         Ok((reply, endpoint))
     }
 
@@ -182,69 +178,98 @@ impl Client {
         let location = reply.response.headers().get(LOCATION);
         let location = upload_location(&home, &base, location)
             .map_err(|reason| RequestError::Redirect { host: home.authority(), reason })?;
-        Ok(Upload { client: self.clone(), endpoint, repository: repository.clone(), location, received: 0 })
+        Ok(Upload {
+            client: self.clone(),
+            endpoint,
+            repository: repository.clone(),
+            location,
+            received: 0,
+            is_closing: false,
+        })
     }
 }
 
 impl Upload {
-    /// Returns the number of bytes that the registry has, as far as is known.
-    pub fn received_bytes(&self) -> u64 {
-        self.received
-    }
-
     /// Sends a blob of known digest and length from its begin, and finishes the upload.
     ///
     /// # Errors
     /// As [`Client::upload_blob`].
-    pub async fn send(mut self, descriptor: &Descriptor, source: &dyn BlobSource) -> Result<(), UploadError> {
+    pub async fn send(self, descriptor: &Descriptor, source: &dyn BlobSource) -> Result<(), UploadError> {
+        self.send_made(&Described { descriptor, source }).await
+    }
+
+    /// Sends a blob that is made on the way, and finishes the upload under the digest that it then has.
+    ///
+    /// After an error of the source the upload is given back.
+    ///
+    /// # Errors
+    /// As [`Client::upload_blob`].
+    pub async fn send_made(mut self, blob: &dyn MadeBlob) -> Result<(), UploadError> {
         let client = self.client.clone();
         let mut tries = client.tries(&self.endpoint);
-        let subject = descriptor.digest.to_string();
         let mut most_received = 0;
+        let mut result = self.send_rest(blob).await;
         loop {
-            let error = match self.send_rest(descriptor, source).await {
-                Err(UploadError::Interrupted { source, .. }) => source,
-                settled => return settled,
+            let error = match result {
+                Ok(()) => return Ok(()),
+                Err(Fault::Passing(error)) => error,
+                Err(Fault::Final(error)) => {
+                    if matches!(error, UploadError::Source { .. }) {
+                        let _ = self.cancel().await;
+                    }
+                    return Err(error);
+                }
             };
             let progress = self.received.saturating_sub(most_received);
             if progress > 0 {
                 most_received = self.received;
                 tries.progressed();
             }
+            let subject =
+                blob.descriptor().map_or_else(|| UPLOAD.to_owned(), |known| known.digest.to_string());
             let host = self.endpoint.name.clone();
             let failure = Failure { host: &host, subject: &subject, error };
             tries.again(&client.transport, progress, failure, |event| client.notify(event)).await?;
-            self.resume(&mut tries, &subject).await?;
+            result = self.resume(blob).await;
         }
     }
 
-    /// Asks where to go on; opens another upload when this one is gone.
-    async fn resume(&mut self, tries: &mut Tries, subject: &str) -> Result<(), UploadError> {
-        loop {
-            let error = match self.recover().await {
-                Ok(_) => return Ok(()),
-                Err(UploadError::Request(
-                    RequestError::Unexpected { .. } | RequestError::Malformed { .. },
-                )) => {
-                    *self = self.client.start_upload(&self.repository).await?;
-                    return Ok(());
-                }
-                Err(UploadError::Request(error)) => error,
-                Err(error) => return Err(error),
-            };
-            let failure = Failure { host: &self.endpoint.name, subject, error };
-            tries.again(&self.client.transport, 0, failure, |event| self.client.notify(event)).await?;
+    /// Asks where to go on, and does; opens another upload when this one is gone.
+    async fn resume(&mut self, blob: &dyn MadeBlob) -> Result<(), Fault> {
+        match self.recover().await {
+            Ok(()) => return self.send_rest(blob).await,
+            Err(RequestError::Unexpected { .. } | RequestError::Malformed { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        // The closing request may have done its work although its answer was lost.
+        if self.is_closing
+            && let Some(known) = blob.descriptor()
+            && self.client.blob_exists(&self.repository, known.digest).await?.is_some()
+        {
+            return Ok(());
+        }
+        *self = self.client.open_upload(&self.repository).await?;
+        self.send_rest(blob).await
+    }
+
+    /// Sends what the registry has not, and closes the upload.
+    async fn send_rest(&mut self, blob: &dyn MadeBlob) -> Result<(), Fault> {
+        match blob.descriptor() {
+            Some(descriptor) => self.send_known(&descriptor, blob).await,
+            None => {
+                self.append(blob).await?;
+                let made = blob.descriptor();
+                let descriptor = made.ok_or_else(|| self.broken("it answered before it had all bytes"))?;
+                self.close(descriptor.digest).await
+            }
         }
     }
 
-    async fn send_rest(
-        &mut self,
-        descriptor: &Descriptor,
-        source: &dyn BlobSource,
-    ) -> Result<(), UploadError> {
+    async fn send_known(&mut self, descriptor: &Descriptor, source: &dyn MadeBlob) -> Result<(), Fault> {
         let size = descriptor.size_bytes;
         if self.received == 0 && size <= SINGLE_PUT_BYTES_MAX {
-            let stream = source.open(0).await.map_err(|source| UploadError::Source { source })?;
+            let stream = source.open(0).await.map_err(Fault::source)?;
+            self.is_closing = true;
             let call = Call::at(Method::PUT, closing_url(&self.location, descriptor.digest), self.scopes())
                 .header(CONTENT_TYPE, OCTETS)
                 .header(CONTENT_LENGTH, &size.to_string());
@@ -253,7 +278,7 @@ impl Upload {
         }
         while self.received < size {
             let from = self.received;
-            let stream = source.open(from).await.map_err(|source| UploadError::Source { source })?;
+            let stream = source.open(from).await.map_err(Fault::source)?;
             let mut call = Call::at(Method::PATCH, self.location.clone(), self.scopes())
                 .header(CONTENT_TYPE, OCTETS)
                 .header(CONTENT_LENGTH, &(size - from).to_string());
@@ -264,75 +289,45 @@ impl Upload {
             let (reply, sent) = self.exchange_body(call, stream).await?;
             self.appended(reply, from + sent).await?;
             if self.received > size {
-                return Err(self.interrupted("it has more bytes than were sent"));
+                return Err(self.broken("it has more bytes than were sent"));
             }
             if self.received < size {
-                return Err(self.interrupted("it has fewer bytes than were sent"));
+                return Err(self.broken("it has fewer bytes than were sent"));
             }
         }
         self.close(descriptor.digest).await
     }
 
-    /// Sends more bytes of a blob whose length and digest are not known yet, and returns how many the registry has now.
-    ///
-    /// # Errors
-    /// [`UploadError::Interrupted`] when the connection broke: the caller may ask [`Upload::recover`] and append again
-    /// from there.
-    pub async fn append(
-        &mut self,
-        stream: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
-    ) -> Result<u64, UploadError> {
+    /// Sends the rest of a blob whose length is not known yet.
+    async fn append(&mut self, source: &dyn MadeBlob) -> Result<(), Fault> {
         let from = self.received;
+        let stream = source.open(from).await.map_err(Fault::source)?;
         let call = Call::at(Method::PATCH, self.location.clone(), self.scopes()).header(CONTENT_TYPE, OCTETS);
-        let (reply, sent) = self.exchange_body(call, Box::pin(stream)).await?;
+        let (reply, sent) = self.exchange_body(call, stream).await?;
         self.appended(reply, from + sent).await?;
         if self.received != from + sent {
-            return Err(self.interrupted("it has another number of bytes than were sent"));
+            return Err(self.broken("it has another number of bytes than were sent"));
         }
-        Ok(self.received)
+        Ok(())
     }
 
-    /// Asks the registry how many bytes it has, and returns the number.
+    /// Asks the registry how many bytes it has.
     ///
     /// # Errors
     /// [`RequestError::Unexpected`] when the upload is gone; [`RequestError::Malformed`] when the registry does not say.
     ///
     /// Source: distribution-spec v1.1, "Pushing a blob in chunks", the GET of the upload.
-    pub async fn recover(&mut self) -> Result<u64, UploadError> {
+    async fn recover(&mut self) -> Result<(), RequestError> {
         let call = Call::at(Method::GET, self.location.clone(), self.scopes());
-        let reply = self.client.call(&self.endpoint, "upload", &call).await?;
+        let reply = self.client.call(&self.endpoint, UPLOAD, &call).await?;
         if !matches!(reply.status(), 200 | 202 | 204) {
-            return Err(reply.into_error(&self.client.transport).await.into());
+            return Err(reply.into_error(&self.client.transport).await);
         }
         if reply.text(RANGE).is_none() {
-            return Err(RequestError::Malformed { host: reply.host, what: "no range" }.into());
+            return Err(RequestError::Malformed { host: reply.host, what: "no range" });
         }
         // `0-0` can mean one byte. No connection breaks after just one, and if it does the digest will tell.
-        self.take_state(&reply, 0).await?;
-        Ok(self.received)
-    }
-
-    /// Ends the upload: what was sent becomes the blob `digest`.
-    ///
-    /// # Errors
-    /// [`UploadError::DigestRefused`] when it is another one.
-    pub async fn finish(mut self, digest: Digest) -> Result<(), UploadError> {
-        let client = self.client.clone();
-        let mut tries = client.tries(&self.endpoint);
-        loop {
-            let error = match self.close(digest).await {
-                Err(UploadError::Interrupted { source, .. }) => source,
-                settled => return settled,
-            };
-            let host = self.endpoint.name.clone();
-            let subject = digest.to_string();
-            let failure = Failure { host: &host, subject: &subject, error };
-            tries.again(&client.transport, 0, failure, |event| client.notify(event)).await?;
-            // The first try may have done it although its answer was lost.
-            if client.blob_exists(&self.repository, digest).await?.is_some() {
-                return Ok(());
-            }
-        }
+        self.take_state(&reply, 0).await
     }
 
     /// Gives the upload up; the registry may forget what it has.
@@ -349,7 +344,8 @@ impl Upload {
     }
 
     /// Sends the closing request without a body.
-    async fn close(&mut self, digest: Digest) -> Result<(), UploadError> {
+    async fn close(&mut self, digest: Digest) -> Result<(), Fault> {
+        self.is_closing = true;
         let call = Call::at(Method::PUT, closing_url(&self.location, digest), self.scopes())
             .header(CONTENT_TYPE, OCTETS)
             .header(CONTENT_LENGTH, "0");
@@ -358,7 +354,7 @@ impl Upload {
         self.closed(reply, digest).await
     }
 
-    async fn closed(&mut self, reply: Reply, digest: Digest) -> Result<(), UploadError> {
+    async fn closed(&mut self, reply: Reply, digest: Digest) -> Result<(), Fault> {
         let host = reply.host.clone();
         // Some registries say 204.
         if matches!(reply.status(), 201 | 204) {
@@ -367,32 +363,32 @@ impl Upload {
                 ClaimedDigest::Digest(actual)
                     if actual != digest && actual.algorithm() == digest.algorithm() =>
                 {
-                    Err(UploadError::DigestMismatch { host, expected: digest, actual })
+                    Err(Fault::Final(UploadError::DigestMismatch { host, expected: digest, actual }))
                 }
                 ClaimedDigest::Malformed => Err(RequestError::Malformed { host, what: "its digest" }.into()),
                 _ => Ok(()),
             };
         }
         match self.sort(reply).await {
-            UploadError::Request(RequestError::Unexpected { host, answer })
+            Fault::Final(UploadError::Request(RequestError::Unexpected { host, answer }))
                 if answer.has(ErrorCode::DigestInvalid) =>
             {
-                Err(UploadError::DigestRefused { host, digest, answer })
+                Err(Fault::Final(UploadError::DigestRefused { host, digest, answer }))
             }
-            error => Err(error),
+            fault => Err(fault),
         }
     }
 
-    async fn appended(&mut self, reply: Reply, sent: u64) -> Result<(), UploadError> {
+    async fn appended(&mut self, reply: Reply, sent: u64) -> Result<(), Fault> {
         match reply.status() {
             // Some registries say 204 or 201.
-            201 | 202 | 204 => self.take_state(&reply, sent).await,
+            201 | 202 | 204 => Ok(self.take_state(&reply, sent).await?),
             _ => Err(self.sort(reply).await),
         }
     }
 
     /// Takes over where the upload goes on and how far it is. Without a `Range` the registry has what was sent.
-    async fn take_state(&mut self, reply: &Reply, sent: u64) -> Result<(), UploadError> {
+    async fn take_state(&mut self, reply: &Reply, sent: u64) -> Result<(), RequestError> {
         let host = || self.endpoint.name.clone();
         if let Some(location) = reply.response.headers().get(LOCATION) {
             let home = self.client.transport.locate(&self.endpoint).await?;
@@ -407,52 +403,64 @@ impl Upload {
         Ok(())
     }
 
-    /// Sends a body once. Faults that may pass come back as [`UploadError::Interrupted`].
-    async fn exchange_body(&mut self, call: Call, stream: ByteStream) -> Result<(Reply, u64), UploadError> {
+    /// Sends a body once.
+    async fn exchange_body(&mut self, call: Call, stream: ByteStream) -> Result<(Reply, u64), Fault> {
         let progress = Progress::default();
         let body = Mutex::new(Some(progress.body(stream)));
         let call = Call { body: Some(CallBody::Once(body, progress.clone())), ..call };
         let result = self.client.exchange(&self.endpoint, &call).await;
+        // A stream that broke off is why the registry complains.
         if let Some(source) = progress.take_source_error() {
-            return Err(UploadError::Source { source });
+            return Err(Fault::source(source));
         }
-        match result {
-            Ok(reply) => Ok((reply, progress.sent_bytes())),
-            Err(source) if source.is_transient() => {
-                Err(UploadError::Interrupted { host: self.endpoint.name.clone(), source })
-            }
-            Err(error) => Err(error.into()),
-        }
+        Ok((result?, progress.sent_bytes()))
     }
 
-    /// Sorts a refusal: what may pass, and what another place to go on may cure, is an interruption.
-    async fn sort(&self, reply: Reply) -> UploadError {
+    /// Sorts a refusal: what another place to go on may cure may pass.
+    async fn sort(&self, reply: Reply) -> Fault {
         let status = reply.status();
         let error = reply.into_error(&self.client.transport).await;
         match (status, error) {
-            (413, RequestError::Unexpected { host, answer }) => UploadError::TooLarge { host, answer },
+            (413, RequestError::Unexpected { host, answer }) => {
+                Fault::Final(UploadError::TooLarge { host, answer })
+            }
             // 401: the token ran out, and there is a new one by now. 404: the upload is gone. 416: out of step.
             (
                 401 | 404 | 416,
                 RequestError::Unexpected { host, answer } | RequestError::Unauthorized { host, answer },
-            ) => {
-                let source = RequestError::Unavailable { host: host.clone(), answer, retry_after: None };
-                UploadError::Interrupted { host, source }
-            }
-            (_, source) if source.is_transient() => {
-                UploadError::Interrupted { host: self.endpoint.name.clone(), source }
-            }
+            ) => Fault::Passing(RequestError::Unavailable { host, answer, retry_after: None }),
             (_, error) => error.into(),
         }
     }
 
-    fn interrupted(&self, what: &'static str) -> UploadError {
-        let host = self.endpoint.name.clone();
+    fn broken(&self, what: &'static str) -> Fault {
         let source = NetworkError { kind: NetworkFault::Broken, source: io::Error::other(what).into() };
-        UploadError::Interrupted { host: host.clone(), source: RequestError::Network { host, source } }
+        Fault::Passing(RequestError::Network { host: self.endpoint.name.clone(), source })
     }
 }
 
+/// What ended one try.
+enum Fault {
+    /// Another try may do.
+    Passing(RequestError),
+    /// None will.
+    Final(UploadError),
+}
+
+impl Fault {
+    fn source(source: io::Error) -> Fault {
+        Fault::Final(UploadError::Source { source })
+    }
+}
+
+impl From<RequestError> for Fault {
+    fn from(error: RequestError) -> Fault {
+        if error.is_transient() { Fault::Passing(error) } else { Fault::Final(error.into()) }
+    }
+}
+
+/// What a request is for, where no digest is known.
+const UPLOAD: &str = "upload";
 const OCTETS: &str = "application/octet-stream";
 
 fn uploads_path(repository: &Repository) -> String {

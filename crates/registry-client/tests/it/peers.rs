@@ -20,7 +20,7 @@ use shale_registry_client::{
 use shale_testkit::docker_registry::{DockerRegistry, Setup, TokenAuth, write_htpasswd};
 use shale_testkit::image::{Flavour, Image, ImageBuilder, LayerBuilder, noise};
 
-use crate::support::{descriptor, latest, options, read};
+use crate::support::{Made, descriptor, latest, options, read};
 
 fn image() -> Image {
     ImageBuilder::new(Flavour::Oci)
@@ -89,11 +89,9 @@ async fn a_plain_registry_takes_and_gives_images() {
     // What a stream of unknown length leaves, and what a mount does.
     let bytes = Bytes::from(noise(5, 2 << 20));
     let digest = Digest::sha256(&bytes);
-    let mut upload = client.start_upload(&repository).await.unwrap();
-    let pieces: Vec<_> = bytes.chunks(100_000).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
-    upload.append(futures_util::stream::iter(pieces)).await.unwrap();
-    upload.finish(digest).await.unwrap();
     let layer = Descriptor::new("x", digest, bytes.len() as u64);
+    let made = Made::new(bytes.clone(), layer.clone());
+    client.start_upload(&repository).await.unwrap().send_made(&made).await.unwrap();
     assert_eq!(read(&client, &repository, &layer).await.unwrap(), bytes);
     let other = Repository::parse(&format!("{}/other", registry.host())).unwrap();
     let mounted = client.mount_blob(&other, digest, &repository).await.unwrap();

@@ -1,19 +1,30 @@
 //! Every behaviour of a registry that takes blobs and manifests.
 
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::time::Duration;
+
 use bytes::Bytes;
 use shale_oci::{Descriptor, Digest, Repository, media_type};
 use shale_registry_client::{
-    BlobSource as _, Mount, PutManifestError, RedirectRefusal, RequestError, UploadError,
+    BlobSource, ByteStream, Event, MadeBlob, Mount, PutManifestError, RedirectRefusal, RequestError,
+    UploadError,
 };
 use shale_testkit::image::noise;
 
-use crate::support::{Case, latest};
+use crate::support::{Case, Made, latest};
 
 /// More than what goes in one request.
 fn large() -> (Bytes, Descriptor) {
     let bytes = Bytes::from(noise(11, 3 << 20));
     let descriptor = Descriptor::new(media_type::OCI_LAYER, Digest::sha256(&bytes), bytes.len() as u64);
     (bytes, descriptor)
+}
+
+fn large_made() -> Made {
+    let (bytes, descriptor) = large();
+    Made::new(bytes, descriptor)
 }
 
 async fn upload(behaviour: &str) -> (Case, Result<(), UploadError>) {
@@ -37,6 +48,8 @@ async fn uploads_get_there() {
         "p-patch-reset",
         "p-patch-wrong-range",
         "p-patch-416",
+        "p-patch-forgotten-once",
+        "p-patch-busy-1s",
         "p-put-500-twice",
         "cred-ok-p-good",
         "cred-basic-p-good",
@@ -115,47 +128,74 @@ async fn small_blobs_go_in_one_request() {
 }
 
 #[tokio::test]
-async fn a_blob_of_unknown_length_is_streamed() {
-    let case = Case::new("p-good");
-    let (bytes, descriptor) = large();
-    let mut upload = case.client.start_upload(&case.repository).await.unwrap();
-    let half = bytes.len() / 2;
-    for part in [bytes.slice(..half), bytes.slice(half..)] {
-        let stream = part.open(0).await.unwrap();
-        upload.append(stream).await.unwrap();
+async fn a_blob_of_unknown_length_is_streamed_and_gets_there() {
+    for behaviour in [
+        "p-good",
+        "p-patch-wrong-range",
+        "p-patch-416",
+        "p-patch-forgotten-once",
+        "p-patch-busy-1s",
+        "p-put-500-twice",
+        "p-put-lost-once",
+        "cred-ok-p-good",
+    ] {
+        let case = Case::new(behaviour);
+        let upload = case.client.start_upload(&case.repository).await.unwrap();
+        let result = upload.send_made(&large_made()).await;
+        assert!(result.is_ok(), "{behaviour}: {result:?}");
+        let (bytes, descriptor) = large();
+        let stored = case.registry.pushed(&descriptor.digest.to_string());
+        assert_eq!(stored.as_deref(), Some(bytes.as_ref()), "{behaviour}");
+        let requests = case.registry.requests();
+        let patch = requests.iter().find(|(_, request)| request.method == "PATCH").unwrap();
+        assert_eq!(patch.1.header("transfer-encoding"), Some("chunked"));
     }
-    assert_eq!(upload.received_bytes(), bytes.len() as u64);
-    upload.finish(descriptor.digest).await.unwrap();
-    assert_eq!(case.registry.pushed(&descriptor.digest.to_string()).as_deref(), Some(bytes.as_ref()));
-    let patch =
-        case.registry.requests().into_iter().find(|(_, request)| request.method == "PATCH").unwrap().1;
-    assert_eq!(patch.header("transfer-encoding"), Some("chunked"));
 }
 
 #[tokio::test]
-async fn a_broken_stream_says_where_to_go_on() {
-    let case = Case::new("p-patch-wrong-range");
-    let (bytes, descriptor) = large();
-    let mut upload = case.client.start_upload(&case.repository).await.unwrap();
-    let broken = upload.append(bytes.open(0).await.unwrap()).await;
-    assert!(matches!(broken, Err(UploadError::Interrupted { .. })), "{broken:?}");
-    let from = upload.recover().await.unwrap();
-    assert_eq!(from, 4);
-    upload.append(bytes.open(from).await.unwrap()).await.unwrap();
-    upload.finish(descriptor.digest).await.unwrap();
+async fn a_closing_answer_that_is_lost_costs_no_second_upload() {
+    let (case, result) = upload("p-put-lost-once").await;
+    assert!(result.is_ok(), "{result:?}");
+    assert_eq!(case.registry.requests().iter().filter(|(_, request)| request.method == "PATCH").count(), 1);
+}
+
+#[tokio::test]
+async fn a_busy_registry_is_left_alone_for_as_long_as_it_asks() {
+    let case = Case::new("p-patch-busy-1s");
+    let upload = case.client.start_upload(&case.repository).await.unwrap();
+    upload.send_made(&large_made()).await.unwrap();
+    let events = case.events.lock().unwrap();
+    let [Event::Retry { delay, .. }] = events.as_slice() else { panic!("{events:?}") };
+    assert_eq!(*delay, Duration::from_secs(1));
+}
+
+/// Its disk is bad after the first byte.
+struct Failing;
+
+impl BlobSource for Failing {
+    fn open(&self, _offset: u64) -> Pin<Box<dyn Future<Output = io::Result<ByteStream>> + Send + '_>> {
+        let pieces =
+            [Ok(Bytes::from_static(b"x")), Err(io::Error::new(io::ErrorKind::InvalidData, "bad disk"))];
+        let stream: ByteStream = Box::pin(futures_util::stream::iter(pieces));
+        Box::pin(async move { Ok(stream) })
+    }
+}
+
+impl MadeBlob for Failing {
+    fn descriptor(&self) -> Option<Descriptor> {
+        None
+    }
 }
 
 #[tokio::test]
 async fn a_source_that_fails_is_told_from_a_network_that_fails() {
     let case = Case::new("p-good");
-    let mut upload = case.client.start_upload(&case.repository).await.unwrap();
-    let failing = futures_util::stream::iter([
-        Ok(Bytes::from_static(b"x")),
-        Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "bad disk")),
-    ]);
-    let result = upload.append(failing).await;
+    let upload = case.client.start_upload(&case.repository).await.unwrap();
+    let result = upload.send_made(&Failing).await;
     let Err(UploadError::Source { source }) = result else { panic!("{result:?}") };
     assert_eq!(source.to_string(), "bad disk");
+    let last = case.registry.requests().pop().unwrap().1;
+    assert_eq!(last.method, "DELETE", "the upload is given back");
 }
 
 #[tokio::test]

@@ -1,12 +1,21 @@
 //! A client with short times, and what every test looks at.
 
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use shale_oci::{Descriptor, Digest, Digester, Repository, Tag, Target};
 use shale_registry_client::credentials::{Credential, Fixed};
-use shale_registry_client::{BlobError, Client, ClientOptions, Event, Proxies, Retries, Secret, Timeouts};
+use shale_registry_client::{
+    BlobError, BlobSource, ByteStream, Client, ClientOptions, Event, MadeBlob, Proxies, Retries, Secret,
+    Timeouts,
+};
 use shale_testkit::bad_registry::{BadRegistry, PASSWORD, USERNAME};
 use shale_testkit::image::Blob;
 
@@ -98,6 +107,41 @@ pub async fn read(
     }
     assert_eq!(Digest::sha256(&whole), descriptor.digest);
     Ok(whole.into())
+}
+
+/// A blob in pieces; what it is is told when a stream of it has ended.
+pub struct Made {
+    bytes: Bytes,
+    descriptor: Descriptor,
+    has_ended: Arc<AtomicBool>,
+}
+
+impl Made {
+    pub fn new(bytes: Bytes, descriptor: Descriptor) -> Made {
+        Made { bytes, descriptor, has_ended: Arc::default() }
+    }
+}
+
+impl BlobSource for Made {
+    fn open(&self, offset: u64) -> Pin<Box<dyn Future<Output = io::Result<ByteStream>> + Send + '_>> {
+        let rest = self.bytes.slice(offset as usize..);
+        let has_ended = Arc::clone(&self.has_ended);
+        let pieces = (0..rest.len()).step_by(100_000);
+        let pieces: Vec<_> =
+            pieces.map(|from| Ok(rest.slice(from..rest.len().min(from + 100_000)))).collect();
+        let end = futures_util::stream::poll_fn(move |_| {
+            has_ended.store(true, Ordering::Relaxed);
+            Poll::Ready(None)
+        });
+        let stream: ByteStream = Box::pin(futures_util::stream::iter(pieces).chain(end));
+        Box::pin(async move { Ok(stream) })
+    }
+}
+
+impl MadeBlob for Made {
+    fn descriptor(&self) -> Option<Descriptor> {
+        self.has_ended.load(Ordering::Relaxed).then(|| self.descriptor.clone())
+    }
 }
 
 /// The most memory that this process ever used, in bytes.

@@ -19,8 +19,8 @@ mod push;
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::image::{Flavour, Image, ImageBuilder, LayerBuilder, noise, sha256};
 
@@ -58,6 +58,7 @@ pub(crate) struct Shared {
     log: Mutex<Vec<(Place, Request)>>,
     counts: Mutex<HashMap<&'static str, u32>>,
     pushed: Mutex<push::Pushed>,
+    busy_since: OnceLock<Instant>,
     ended: AtomicBool,
     tls: Option<Arc<rustls::ServerConfig>>,
 }
@@ -101,6 +102,7 @@ impl BadRegistry {
             log: Mutex::default(),
             counts: Mutex::default(),
             pushed: Mutex::default(),
+            busy_since: OnceLock::new(),
             ended: AtomicBool::new(false),
             tls,
         });

@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 use std::sync::PoisonError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Shared;
 use super::http::{Connection, Request};
 use crate::image::sha256;
 
 const ZEROS: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
+/// How long a busy registry asks to wait, and is busy from the first request on.
+const BUSY: Duration = Duration::from_secs(1);
 
 /// What clients have sent.
 #[derive(Default)]
@@ -120,6 +122,14 @@ fn patch(
         }
         "p-patch-413" => return connection.answer(413, &[], b"too large"),
         "p-patch-416" if shared.count("patch") == 1 => return connection.answer(416, &[], b""),
+        // As a registry that was started again and kept no drafts.
+        "p-patch-forgotten-once" if shared.count("patch") == 1 => {
+            shared.pushed.lock().unwrap_or_else(PoisonError::into_inner).uploads.remove(session);
+            return unknown_upload(connection);
+        }
+        "p-patch-busy-1s" if shared.busy_since.get_or_init(Instant::now).elapsed() < BUSY => {
+            return connection.answer(503, &[("Retry-After", "1")], b"busy");
+        }
         "p-patch-wrong-range" if shared.count("patch") == 1 => {
             request.body.truncate(4);
             keep(shared, request, session);
@@ -153,12 +163,16 @@ fn status(shared: &Shared, connection: &mut Connection, session: &str, path: &st
         pushed.uploads.get(session).map(Vec::len)
     };
     match length {
-        None => connection.answer(404, &[], br#"{"errors":[{"code":"BLOB_UPLOAD_UNKNOWN"}]}"#),
+        None => unknown_upload(connection),
         Some(length) => {
             let range = format!("0-{}", length.saturating_sub(1));
             connection.head_of(204, &[("Location", path), ("Range", &range)], Some(0))
         }
     }
+}
+
+fn unknown_upload(connection: &mut Connection) -> Option<()> {
+    connection.answer(404, &[], br#"{"errors":[{"code":"BLOB_UPLOAD_UNKNOWN"}]}"#)
 }
 
 fn put(shared: &Shared, connection: &mut Connection, request: &Request, session: &str) -> Option<()> {
@@ -180,7 +194,7 @@ fn put(shared: &Shared, connection: &mut Connection, request: &Request, session:
     let actual = {
         let mut pushed = shared.pushed.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(mut bytes) = pushed.uploads.remove(session) else {
-            return connection.answer(404, &[], br#"{"errors":[{"code":"BLOB_UPLOAD_UNKNOWN"}]}"#);
+            return unknown_upload(connection);
         };
         bytes.extend_from_slice(&request.body);
         let actual = sha256(&bytes);
@@ -195,6 +209,9 @@ fn put(shared: &Shared, connection: &mut Connection, request: &Request, session:
             &[],
             br#"{"errors":[{"code":"DIGEST_INVALID","message":"it differs"}]}"#,
         );
+    }
+    if shared.inner() == "p-put-lost-once" && shared.count("put") == 1 {
+        return connection.reset();
     }
     let location = format!("/v2/b/img/blobs/{actual}");
     connection.answer(201, &[("Location", &location), ("Docker-Content-Digest", &actual)], b"")

@@ -1,0 +1,87 @@
+//! Pushes to registries that lose something on the way, and of layers that are damaged.
+
+use std::io::Cursor;
+use std::sync::Arc;
+
+use jiff::Zoned;
+use shale_engine::Engine;
+use shale_engine::archive::import::Import;
+use shale_engine::progress::{Progress, Silent};
+use shale_engine::push::{PushError, Pushed};
+use shale_oci::{Platform, Reference};
+use shale_registry_client::Client;
+use shale_testkit::bad_registry::BadRegistry;
+use shale_testkit::image::{LayerBuilder, noise};
+use tempfile::TempDir;
+
+use crate::archive::engine;
+use crate::copy::client;
+
+/// A bad registry, and an engine with an image of one layer that has its name.
+struct Case {
+    _root: TempDir,
+    engine: Engine,
+    client: Client,
+    registry: BadRegistry,
+    reference: Reference,
+}
+
+impl Case {
+    fn new(behaviour: &str) -> Case {
+        let registry = BadRegistry::start(behaviour);
+        let (root, engine) = engine();
+        let reference = Reference::parse(&format!("{}/b/img:1", registry.host())).unwrap();
+        let import = Import {
+            changes: Vec::new(),
+            message: String::new(),
+            platform: Platform::new("linux", "amd64", None),
+            reference: Some(reference.clone()),
+        };
+        let archive = LayerBuilder::new().file("noise", 0o644, &noise(3, 3 << 20)).tar();
+        let now: Zoned = "2026-11-22T03:00:00+00:00[UTC]".parse().unwrap();
+        engine.import(Box::new(Cursor::new(archive)), &import, &now).unwrap();
+        Case { _root: root, engine, client: client(), registry, reference }
+    }
+
+    async fn push(&self) -> Result<Pushed, PushError> {
+        let silent: Arc<dyn Progress> = Arc::new(Silent);
+        self.engine.push(&self.client, &self.reference, &silent).await
+    }
+
+    fn requests(&self, method: &str) -> usize {
+        self.registry.requests().iter().filter(|(_, request)| request.method == method).count()
+    }
+}
+
+#[tokio::test]
+async fn a_layer_gets_there_although_the_registry_loses_the_upload_or_is_busy() {
+    for behaviour in
+        ["p-good", "p-patch-forgotten-once", "p-patch-busy-1s", "p-patch-wrong-range", "p-put-500-twice"]
+    {
+        let case = Case::new(behaviour);
+        let pushed = case.push().await.unwrap_or_else(|error| panic!("{behaviour}: {error:?}"));
+        let manifest = case.registry.pushed(&pushed.digest.to_string()).unwrap();
+        let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+        let layer = &manifest["layers"][0];
+        let blob = case.registry.pushed(layer["digest"].as_str().unwrap()).unwrap();
+        assert_eq!(layer["size"], blob.len(), "{behaviour}");
+    }
+}
+
+#[tokio::test]
+async fn a_busy_registry_is_left_alone_for_as_long_as_it_asks() {
+    let case = Case::new("p-patch-busy-1s");
+    case.push().await.unwrap();
+    assert_eq!(case.requests("PATCH"), 2, "one is refused, one is taken");
+}
+
+#[tokio::test]
+async fn a_damaged_layer_is_told_and_its_upload_given_back() {
+    let case = Case::new("p-good");
+    let layers = case.engine.store().layers().unwrap();
+    let diff = case.engine.store().layer_diff_path(&layers[0]);
+    std::fs::write(diff.join("noise"), noise(4, 3 << 20)).unwrap();
+    let Err(PushError::Layer { source, .. }) = case.push().await else { panic!("the layer is damaged") };
+    assert!(source.to_string().contains("is damaged"), "{source:?}");
+    assert_eq!(case.requests("DELETE"), 1);
+}
