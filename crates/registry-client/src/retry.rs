@@ -7,13 +7,16 @@ use crate::error::{NetworkFault, RequestError};
 use crate::options::Event;
 use crate::transport::Transport;
 
-/// Bytes of progress after which a broken body is asked for again without a pause.
+/// Bytes of progress after which the failures before them are forgotten, and a broken body is asked for again without a
+/// pause. Fewer are none: a registry could spread a blob over years by a byte for each connection.
 const PROGRESS_BYTES: u64 = 16 << 10;
 
 /// The tries of one request.
 pub(crate) struct Tries {
     failures: u32,
     attempts_max: u32,
+    /// Bytes of progress since failures were last forgotten.
+    progress_bytes: u64,
 }
 
 /// What failed, and for whom.
@@ -25,7 +28,11 @@ pub(crate) struct Failure<'a> {
 
 impl Tries {
     pub(crate) fn new(transport: &Transport) -> Tries {
-        Tries { failures: 0, attempts_max: transport.options().retries.attempts_max.max(1) }
+        Tries {
+            failures: 0,
+            attempts_max: transport.options().retries.attempts_max.max(1),
+            progress_bytes: 0,
+        }
     }
 
     /// Allows fewer tries, for a place that has others behind it.
@@ -34,12 +41,8 @@ impl Tries {
         self
     }
 
-    /// Counts progress: failures before it are forgotten.
-    pub(crate) fn progressed(&mut self) {
-        self.failures = 0;
-    }
-
-    /// Waits until the next try, or returns the error when there is none to make.
+    /// Waits until the next try, or returns the error when there is none to make. `progress_bytes` came since the last
+    /// failure.
     pub(crate) async fn again(
         &mut self,
         transport: &Transport,
@@ -81,6 +84,12 @@ impl Tries {
             // A host that never answered is a wrong name or port far more often than one that is about to start.
             return None;
         }
+        self.progress_bytes += progress_bytes;
+        let has_progressed = self.progress_bytes >= PROGRESS_BYTES;
+        if has_progressed {
+            self.failures = 0;
+            self.progress_bytes = 0;
+        }
         // A host that keeps silent takes the whole timeout each time, so it gets two tries.
         self.failures += match failure.error {
             RequestError::Timeout { .. } | RequestError::Token(TokenError::Timeout { .. }) => {
@@ -94,7 +103,7 @@ impl Tries {
         if let Some(asked) = failure.error.retry_after() {
             return (asked <= retries.retry_after_max).then_some(asked);
         }
-        if progress_bytes >= PROGRESS_BYTES && self.failures == 1 {
+        if has_progressed && self.failures == 1 {
             return Some(Duration::ZERO);
         }
         let doubled = retries.delay_first.saturating_mul(1 << (self.failures - 1).min(16));

@@ -328,9 +328,6 @@ impl BlobStream {
     async fn recover(&mut self, failure: BlobError) -> Result<(), BlobError> {
         let progress_bytes = self.position - self.failed_at;
         self.failed_at = self.position;
-        if progress_bytes > 0 {
-            self.tries.progressed();
-        }
         let endpoint = &self.endpoints[self.at];
         let failure = match failure {
             BlobError::Request(error) => {

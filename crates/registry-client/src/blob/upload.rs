@@ -221,10 +221,7 @@ impl Upload {
                 }
             };
             let progress = self.received.saturating_sub(most_received);
-            if progress > 0 {
-                most_received = self.received;
-                tries.progressed();
-            }
+            most_received = most_received.max(self.received);
             let subject =
                 blob.descriptor().map_or_else(|| UPLOAD.to_owned(), |known| known.digest.to_string());
             let host = self.endpoint.name.clone();

@@ -278,9 +278,14 @@ fn blob(shared: &Shared, connection: &mut Connection, request: &Request) -> Opti
             None => good(shared, connection, request),
             Some(_) => connection.answer(416, &[], b""),
         },
-        "blob-reset-every-50k" => {
+        behaviour @ ("blob-reset-every-byte" | "blob-reset-every-5k" | "blob-reset-every-50k") => {
+            let count = match behaviour {
+                "blob-reset-every-byte" => 1,
+                "blob-reset-every-5k" => 5_000,
+                _ => 50_000,
+            };
             let status = if first.is_some() { 206 } else { 200 };
-            cut(connection, first.unwrap_or(0), 50_000, status)
+            cut(connection, first.unwrap_or(0), count, status)
         }
         "blob-reset-always" => cut(connection, 0, 1_000, 200),
         "blob-redir-loop" => redirect(connection, &request.path),
