@@ -141,8 +141,10 @@ impl Engine {
                 Err(error) => return Err(error.into()),
             }
         };
-        let key = repository.at(digest).familiar();
-        match self.store.add_digest(repository.familiar(), &key, id) {
+        let (store, repository) = (Arc::clone(&self.store), repository.clone());
+        let noting = move || store.add_digest(repository.familiar(), &repository.at(digest).familiar(), id);
+        // Others may hold the store's lock for long.
+        match tokio::task::spawn_blocking(noting).await.expect("noting does not panic") {
             // The digest names what it named first; the registry has it all the same.
             Ok(()) | Err(ChangeReferencesError::DigestTaken(_)) => {}
             Err(error) => return Err(error.into()),
@@ -195,7 +197,9 @@ impl Engine {
             .map(|(diff_id, blob)| (*diff_id, V2Metadata::pushed(blob.digest, repository.full(), &push.key)))
             .collect();
         if !seen.is_empty() {
-            self.store.add_metadata(&seen)?;
+            let store = Arc::clone(&self.store);
+            let noting = tokio::task::spawn_blocking(move || store.add_metadata(&seen));
+            noting.await.expect("noting does not panic")?;
         }
         Ok(image.layers.iter().map(|layer| pushed[&layer.diff_id].clone()).collect())
     }

@@ -1,7 +1,8 @@
 //! Pushes to registries that lose something on the way, and of layers that are damaged.
 
 use std::io::Cursor;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use jiff::Zoned;
 use shale_engine::Engine;
@@ -84,4 +85,29 @@ async fn a_damaged_layer_is_told_and_its_upload_given_back() {
     let Err(PushError::Layer { source, .. }) = case.push().await else { panic!("the layer is damaged") };
     assert!(source.to_string().contains("is damaged"), "{source:?}");
     assert_eq!(case.requests("DELETE"), 1);
+}
+
+#[tokio::test]
+async fn the_runtime_goes_on_while_somebody_holds_the_lock_of_the_store() {
+    let case = Case::new("p-good");
+    let lock = std::fs::File::open(case.engine.store().root().join("shale/lock")).unwrap();
+    lock.lock().unwrap();
+    let (release, released) = mpsc::channel();
+    // Lets go in the end even of a runtime that stands still.
+    let holder = std::thread::spawn(move || {
+        let is_asked = released.recv_timeout(Duration::from_secs(10)).is_ok();
+        drop(lock);
+        is_asked
+    });
+    let other_work = async {
+        while case.registry.requests_for("digest=").len() < 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        // The push is at the lock by now; were it not, nothing would fail here.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        release.send(()).is_ok()
+    };
+    let (pushed, was_in_time) = tokio::join!(case.push(), other_work);
+    assert!(pushed.is_ok(), "{pushed:?}");
+    assert!(was_in_time && holder.join().unwrap(), "the runtime stood still");
 }
