@@ -1,6 +1,6 @@
 //! The keys of the Docker registry, from its `config.yml` or from `REGISTRY_*` variables.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use crate::registry::MissingTargets;
 /// [`ConfigError::Value`] for a value that its key cannot have, and for a way of asking for passwords that is not complete or
 /// not known here: to pass over it would open the registry to everybody.
 pub fn apply(config: &mut Config, pairs: Vec<(String, String)>) -> Result<Vec<String>, ConfigError> {
-    let (mut ignored, mut auth) = (Vec::new(), None);
+    let (mut ignored, mut ways) = (Vec::new(), BTreeSet::new());
     let mut endpoints: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
     for (key, value) in pairs {
         if let Some(rest) = key.strip_prefix("notifications_endpoints_")
@@ -23,10 +23,18 @@ pub fn apply(config: &mut Config, pairs: Vec<(String, String)>) -> Result<Vec<St
             continue;
         }
         if key == "auth" {
-            auth = Some(value);
-        } else if !apply_key(config, &key, &value)? {
-            let way = key.strip_prefix("auth_").map(|rest| rest.split('_').next().unwrap_or(rest).to_owned());
-            auth = way.or(auth);
+            ways.insert(value);
+            continue;
+        }
+        // Also a key that has a meaning: a realm without users must not open the registry.
+        ways.extend(key.strip_prefix("auth_").and_then(|rest| rest.split('_').next()).map(str::to_owned));
+        let is_known = if value.is_empty() {
+            // It says nothing, so the default stays; only whether the key has a meaning is of interest.
+            apply_key(&mut Config::default(), &key, "").unwrap_or(true)
+        } else {
+            apply_key(config, &key, &value)?
+        };
+        if !is_known {
             ignored.push(key);
         }
     }
@@ -36,18 +44,19 @@ pub fn apply(config: &mut Config, pairs: Vec<(String, String)>) -> Result<Vec<St
     if config.auth.token_server.as_ref().is_some_and(|server| server.realm.is_empty()) {
         return Err(refused("auth_token_realm", "", "names no token server"));
     }
-    match auth.as_deref() {
-        Some("htpasswd") if config.auth.htpasswd.is_none() => {
-            Err(refused("auth", "htpasswd", "needs auth_htpasswd_path"))
+    for way in ways {
+        match way.as_str() {
+            "htpasswd" if config.auth.htpasswd.is_none() => {
+                return Err(refused("auth", "htpasswd", "needs auth_htpasswd_path"));
+            }
+            "token" if config.auth.token_server.is_none() => {
+                return Err(refused("auth", "token", "needs auth_token_realm"));
+            }
+            "htpasswd" | "token" | "" => {}
+            other => return Err(refused("auth", other, "is neither htpasswd nor token")),
         }
-        Some("token") if config.auth.token_server.is_none() => {
-            Err(refused("auth", "token", "needs auth_token_realm"))
-        }
-        Some(other) if !matches!(other, "htpasswd" | "token" | "") => {
-            Err(refused("auth", other, "is neither htpasswd nor token"))
-        }
-        _ => Ok(ignored),
     }
+    Ok(ignored)
 }
 
 fn refused(key: &str, value: &str, reason: &str) -> ConfigError {
@@ -63,7 +72,8 @@ fn apply_key(config: &mut Config, key: &str, value: &str) -> Result<bool, Config
     let duration = || parse_duration(value).ok_or_else(|| refused(key, value, "is no duration"));
     match key {
         // The version of the file's format, and the names of choices that the keys below them make as well.
-        "version" | "storage" | "http_net" => {}
+        "version" | "http_net" => {}
+        "storage" if matches!(value, "" | "filesystem") => {}
         "http_addr" => {
             let address = if value.starts_with(':') { format!("0.0.0.0{value}") } else { value.to_owned() };
             match address.replace("localhost", "127.0.0.1").parse::<SocketAddr>() {

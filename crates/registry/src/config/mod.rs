@@ -299,8 +299,10 @@ impl Config {
             .into_iter()
             .filter_map(|(name, value)| {
                 let key = name.strip_prefix("REGISTRY_")?.to_ascii_lowercase();
-                (key != "configuration_path").then(|| (key, yaml::scalar(&value)))
+                (key != "configuration_path").then_some((key, value))
             })
+            // What is no YAML is text: most of these variables are not meant for a registry.
+            .flat_map(|(key, value)| yaml::flatten_below(&key, &value).unwrap_or_else(|_| vec![(key, value)]))
             .collect();
         pairs.sort();
         distribution::apply(self, pairs)
@@ -393,6 +395,10 @@ mod tests {
             &[("REGISTRY_AUTH", "silly"), ("REGISTRY_AUTH_SILLY_REALM", "x")],
             &[("REGISTRY_AUTH_SILLY_REALM", "x")],
             &[("REGISTRY_AUTH_TOKEN_ISSUER", "x")],
+            &[("REGISTRY_AUTH_HTPASSWD_REALM", "x")],
+            &[("REGISTRY_AUTH_HTPASSWD_PATH", "")],
+            &[("REGISTRY_AUTH", "{htpasswd: {realm: x}}")],
+            &[("REGISTRY_AUTH", "{htpasswd: {")],
         ] {
             assert!(apply(pairs).is_err(), "{pairs:?}");
         }
@@ -400,5 +406,25 @@ mod tests {
             [("REGISTRY_AUTH_TOKEN_REALM", "https://a/token"), ("REGISTRY_AUTH_TOKEN_AUTOREDIRECT", "true")];
         assert_eq!(apply(&complete).unwrap(), ["auth_token_autoredirect"]);
         assert_eq!(apply(&[("REGISTRY_LOG_LEVEL", "debug")]).unwrap(), ["log_level"]);
+    }
+
+    #[test]
+    fn a_config_of_the_docker_registry_in_flow_style_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.yml");
+        let text = "version: 0.1\nstorage: {filesystem: {rootdirectory: /x}}\nhttp: {addr: \"127.0.0.1:5685\", tls: {certificate: c.pem, key: k.pem}}\nauth: {htpasswd: {realm: r, path: /h}}\n";
+        std::fs::write(&path, text).unwrap();
+        let (config, ignored) = Config::load(&path).unwrap();
+        assert_eq!(ignored, Vec::<String>::new());
+        assert_eq!(config.root, Path::new("/x"));
+        assert_eq!(config.address, SocketAddr::from(([127, 0, 0, 1], 5685)));
+        assert_eq!(config.tls.unwrap().key, Path::new("k.pem"));
+        assert_eq!(config.auth.htpasswd.as_deref(), Some(Path::new("/h")));
+        assert!(!config.delete);
+
+        std::fs::write(&path, "auth:\n  htpasswd:\n").unwrap();
+        assert!(Config::load(&path).is_err(), "a way of asking without users");
+        std::fs::write(&path, "http:\n  addr:\nstorage:\n  s3:\n").unwrap();
+        assert_eq!(Config::load(&path).unwrap().1, ["storage_s3"]);
     }
 }

@@ -76,7 +76,7 @@ const EDGES: [(&str, &[&str]); 18] = [
 const TESTKIT: &str = "shale-testkit";
 
 /// Crates from outside, and the only crates of the workspace that may use them.
-const RESERVED: [(&str, &[&str]); 19] = [
+const RESERVED: [(&str, &[&str]); 20] = [
     ("anyhow", &["shale", "shale-xtask", "shale-benches"]),
     ("askama", &["shale-registry"]),
     ("axum", &["shale-registry", "shale-daemon"]),
@@ -89,6 +89,7 @@ const RESERVED: [(&str, &[&str]); 19] = [
     ("hyper-util", ASYNC),
     ("jsonwebtoken", &["shale-registry"]),
     ("reqwest", &["shale-registry-client", "shale-registry"]),
+    ("saphyr-parser", &["shale-registry"]),
     ("sqlx", &["shale-registry"]),
     ("tokio", ASYNC),
     ("tokio-rustls", ASYNC),
