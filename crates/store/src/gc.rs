@@ -15,7 +15,9 @@ use crate::layers::{self, Removal};
 use crate::layout::{self, Layout};
 use crate::lease::{Lease, Purpose};
 use crate::lock::AccessError;
+use crate::mounts::Mount;
 use crate::reach::Roots;
+use crate::references::{self, ReferencesError};
 use crate::{Store, containers, sweep};
 
 /// What [`Store::gc`] does.
@@ -32,14 +34,15 @@ pub struct GcOptions {
 pub struct GcReport {
     /// The things, each with its size on the disk.
     pub items: Vec<GcItem>,
-    /// Images whose config is damaged. While there are any, no layer is removed, since it could be theirs.
+    /// Images whose config is damaged, or gone while a name is there. While there are any, no layer is removed, since it
+    /// could be theirs.
     pub damaged_images: Vec<ImageId>,
     /// Containers whose files are damaged or gone. While there are any, no directory below `overlay2` is removed on its own.
     pub damaged_mounts: Vec<String>,
     /// Things that nothing needs and that could not be removed; `items` lists none of them.
     pub failures: Vec<DiskError>,
-    /// Layers that images or containers stand on and that are not there. While there are any, no directory below
-    /// `overlay2` is removed on its own, since it could be theirs.
+    /// Layers that images or containers stand on and that are not there, and layers without a directory. While there are
+    /// any, no directory below `overlay2` is removed on its own, since it could be theirs.
     pub missing_layers: Vec<ChainId>,
 }
 
@@ -210,10 +213,14 @@ impl Found {
         let mut roots = Roots::find(layout)?;
         let in_use = directories_in_use(layout, &roots, &unfinished_removals)?;
 
-        let mut damaged_mounts: Vec<_> =
-            roots.mounts.iter().filter(|mount| mount.is_damaged).map(|mount| mount.name.clone()).collect();
-        damaged_mounts.extend(containers::without_mount(layout, &roots.mounts)?);
-        let missing_layers = roots.missing(layout)?;
+        let mut damaged_mounts = containers::without_mount(layout, &roots.mounts)?;
+        for mount in &roots.mounts {
+            if mount.is_damaged || has_lost_directory(layout, mount)? {
+                damaged_mounts.push(mount.name.clone());
+            }
+        }
+        let mut missing_layers = roots.missing(layout)?;
+        missing_layers.extend(layers::without_directory(layout)?);
         let is_orphan =
             |name: &String| is_known_kind(name) && !in_use.contains(name) && !roots.buildkit.names(name);
         let directories: Vec<_> = match damaged_mounts.is_empty() && missing_layers.is_empty() {
@@ -228,7 +235,8 @@ impl Found {
         }
         let leased: HashSet<_> =
             leased(&roots).filter_map(Purpose::staged_name).map(|name| layout.staging().join(name)).collect();
-        let damaged_images = roots.damaged_images.clone();
+        let mut damaged_images = roots.damaged_images.clone();
+        damaged_images.extend(named_and_gone(layout)?);
         let layers = match damaged_images.is_empty() {
             true => unneeded_layers(layout, &mut roots)?,
             false => Vec::new(),
@@ -301,6 +309,30 @@ impl Found {
         failures.extend(self.links.iter().filter_map(remove_link));
         failures
     }
+}
+
+/// Whether a container that has a record names a directory that is not there.
+fn has_lost_directory(layout: &Layout, mount: &Mount) -> Result<bool, DiskError> {
+    let Some(mount_id) = &mount.mount_id else { return Ok(true) };
+    Ok(durable::metadata(&layout.container(&mount.name))?.is_some()
+        && durable::metadata(&layout.cache(mount_id))?.is_none())
+}
+
+/// Lists the images that have a name and no config. Names that cannot be read name nothing here: what images need, their
+/// configs say.
+fn named_and_gone(layout: &Layout) -> Result<Vec<ImageId>, DiskError> {
+    let references = match references::read(layout) {
+        Ok(references) => references,
+        Err(ReferencesError::Disk(error)) => return Err(error),
+        Err(ReferencesError::Damaged { .. }) => return Ok(Vec::new()),
+    };
+    let mut gone = Vec::new();
+    for (_, image) in references.iter() {
+        if !gone.contains(&image) && durable::metadata(&layout.content(image))?.is_none() {
+            gone.push(image);
+        }
+    }
+    Ok(gone)
 }
 
 /// Lists what living processes work on, and what we took over from dead ones.

@@ -28,6 +28,7 @@ pub use publish::{NewLayer, PublishError, PublishedLayers};
 pub(crate) use read::{Index, chains, parse_trimmed, read, read_link_id};
 pub(crate) use remove::{
     Removal, begin_removal, cache_ids, finish_removals, paths, remove_directory, remove_link, unfinished,
+    without_directory,
 };
 pub(crate) use write::remove_parts;
 pub use write::{BeginLayerError, FinishLayerError, FinishedLayer, LayerWriter};

@@ -60,7 +60,7 @@ impl Engine {
         }
         if let [first, ..] = report.missing_layers[..] {
             kept.push(format!(
-                "No directory was removed on its own, because it could be that of a layer which is missing ({first}): run shale fsck."
+                "No directory was removed on its own, because it could be that of a layer which is missing or has lost its directory ({first}): run shale fsck."
             ));
         }
         let words = |failure: &DiskError| format!("{failure}: {}", failure.source);

@@ -97,6 +97,22 @@ pub(crate) fn cache_ids(layout: &Layout) -> Result<HashSet<String>, DiskError> {
     Ok(cache_ids)
 }
 
+/// Lists the layers whose note of their directory cannot be read or names none that is there.
+pub(crate) fn without_directory(layout: &Layout) -> Result<Vec<ChainId>, DiskError> {
+    let mut lost = Vec::new();
+    for chain in read::chains(layout)? {
+        let content = durable::read(&layout.layer(chain).join("cache-id"))?.unwrap_or_default();
+        let cache_id = std::str::from_utf8(&content).map(str::trim).unwrap_or_default();
+        let is_there =
+            crate::layout::is_cache_id(cache_id) && durable::metadata(&layout.cache(cache_id))?.is_some();
+        // It may have been removed since the layers were listed.
+        if !is_there && durable::metadata(&layout.layer(chain))?.is_some() {
+            lost.push(chain);
+        }
+    }
+    Ok(lost)
+}
+
 /// Deletes an `overlay2` directory and its short name.
 pub(crate) fn remove_directory(layout: &Layout, cache_id: &str) -> Result<(), DiskError> {
     let directory = layout.cache(cache_id);

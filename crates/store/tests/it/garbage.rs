@@ -152,7 +152,46 @@ fn while_a_container_has_no_mount_or_a_layer_is_missing_no_directory_goes() {
     let report = gc(&store);
     assert_eq!((report.items, report.missing_layers), (vec![], vec![chain]));
     fs::rename(root.join("aside"), &layer).unwrap();
+    let cache_id = fs::read(layer.join("cache-id")).unwrap();
+    for damage in ["", &"e".repeat(64)] {
+        fs::write(layer.join("cache-id"), damage).unwrap();
+        let report = gc(&store);
+        assert_eq!((report.items, report.missing_layers), (vec![], vec![chain]), "{damage:?}");
+    }
+    fs::write(layer.join("cache-id"), cache_id).unwrap();
+    fs::remove_file(&record).unwrap();
     assert_eq!(gc(&store).items.len(), 1);
+}
+
+#[test]
+fn while_a_container_names_a_directory_that_is_not_there_no_directory_goes() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let store = open(root);
+    fs::create_dir_all(root.join("overlay2").join("f".repeat(64))).unwrap();
+    let id = "c".repeat(64);
+    let mount = root.join("image/overlay2/layerdb/mounts").join(&id);
+    fs::create_dir_all(&mount).unwrap();
+    fs::write(mount.join("mount-id"), "e".repeat(64)).unwrap();
+    let container = root.join("containers").join(&id);
+    fs::create_dir_all(&container).unwrap();
+    fs::write(container.join("config.v2.json"), r#"{"ID":"c"}"#).unwrap();
+    let report = gc(&store);
+    assert_eq!((report.items, report.damaged_mounts), (vec![], vec![id]));
+    // Without its record it is what is left of one that went.
+    fs::remove_dir_all(container).unwrap();
+    assert_eq!(gc(&store).items.len(), 1);
+}
+
+#[test]
+fn while_a_name_has_no_image_no_layer_goes() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let id = store_image(&store, &["a"].map(Tar::of), "a", "a:1");
+    fs::remove_file(directory.path().join("image/overlay2/imagedb/content/sha256").join(id.hex())).unwrap();
+    let report = gc(&store);
+    assert_eq!(report.damaged_images, [id]);
+    assert_eq!(store.layers().unwrap().len(), 1);
 }
 
 #[test]
