@@ -10,6 +10,7 @@ use anyhow::{Context as _, anyhow};
 use shale_engine::progress::{self, Status};
 use shale_engine::{Engine, OpenError};
 use shale_registry_client::{Client, ClientOptions, Event};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{Command, Global};
 use crate::commands::Failure;
@@ -126,11 +127,7 @@ impl Context {
     where
         Failure: From<E>,
     {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .context("could not start the runtime")?;
+        let runtime = runtime()?;
         let outcome = runtime.block_on(async {
             tokio::select! {
                 result = work => Ok(result?),
@@ -142,6 +139,28 @@ impl Context {
         }
         outcome
     }
+
+    /// Runs a server to its end, which [`stop_signal`] tells it: Ctrl-C lets requests finish too.
+    pub fn block_on_server(&self, work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+        runtime()?.block_on(work)
+    }
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2).enable_all().build().context("could not start the runtime")
+}
+
+/// Waits for SIGTERM or Ctrl-C. From the call on neither ends the process by itself.
+pub fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
 
 /// Shows the engine's progress on standard output.

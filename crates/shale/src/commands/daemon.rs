@@ -4,11 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow};
 use shale_daemon::{Config, Experiments, Host, Identity, Limits, Server, SocketAccess, TlsFiles};
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::Failure;
 use crate::cli::Daemon;
-use crate::context::{BUILD, Context};
+use crate::context::{BUILD, Context, stop_signal};
 
 const HOST: &str = "unix:///run/shale.sock";
 
@@ -18,8 +17,9 @@ pub fn run(context: &Context, daemon: &Daemon) -> Result<(), Failure> {
     let hosts: Vec<String> =
         if daemon.hosts.is_empty() { vec![HOST.to_owned()] } else { daemon.hosts.clone() };
     let engine = context.engine()?;
-    context.block_on(async {
+    context.block_on_server(async {
         let server = Server::bind(engine, config).await?;
+        let stop = stop_signal()?;
         for host in &hosts {
             match (server.local_addr(), host.starts_with("tcp://")) {
                 (Some(address), true) => println!("Serving the Engine API on tcp://{address}"),
@@ -27,16 +27,8 @@ pub fn run(context: &Context, daemon: &Daemon) -> Result<(), Failure> {
             }
         }
         println!("Try it: docker -H {} images", hosts[0]);
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let stop = async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        };
         server.run(stop).await;
-        Ok::<(), Failure>(())
+        Ok(())
     })
 }
 

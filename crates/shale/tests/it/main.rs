@@ -2,3 +2,4 @@
 
 mod completion;
 mod docker_cli;
+mod servers;

@@ -8,13 +8,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{root_or_default, users_file};
 use crate::cli::Serve;
 use crate::commands::Failure;
-use crate::context::Context;
+use crate::context::{Context, stop_signal};
 
 /// Serves until SIGTERM or Ctrl-C; SIGHUP reads the rules again.
 pub fn run(context: &Context, serve: Serve) -> Result<(), Failure> {
     let config = config(serve)?;
-    context.block_on(async {
+    context.block_on_server(async {
         let server = Server::bind(config).await?;
+        let stop = stop_signal()?;
         if let Some(imported) = server.takeover() {
             println!(
                 "Took over {} repositories and {} tags of a Docker registry; {} damaged links skipped",
@@ -39,16 +40,8 @@ pub fn run(context: &Context, serve: Serve) -> Result<(), Failure> {
                 }
             }
         });
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let stop = async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        };
         server.run(stop).await;
-        Ok::<(), Failure>(())
+        Ok(())
     })
 }
 
