@@ -109,6 +109,10 @@ impl BlobSource for CompressedLayer<'_> {
 
 impl MadeBlob for CompressedLayer<'_> {
     fn descriptor(&self) -> Option<Descriptor> {
+        // The first try streams, also a short layer that is made by now: what a registry is asked is no matter of luck.
+        if lock(&self.begun).is_some() {
+            return None;
+        }
         lock(&self.made).as_ref().and_then(|made| made.as_ref().ok().cloned())
     }
 }
