@@ -29,7 +29,7 @@ mod save;
 mod search;
 mod system_df;
 mod tag;
-mod tour;
+pub mod tour;
 mod version;
 
 use crate::cli::Command;

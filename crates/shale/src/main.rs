@@ -9,11 +9,11 @@ mod user_namespace;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use cli::{Action, Invocation};
-use commands::Failure;
+use commands::{Failure, tour};
 use context::Context;
 use shale_engine::containers::start::{SUPERVISOR_WORD, settle_supervised};
 use terminal::screen;
@@ -23,13 +23,16 @@ const EXIT_FAILURE: u8 = 1;
 /// Exit code after Ctrl-C, as a shell reports it.
 const EXIT_INTERRUPTED: u8 = 130;
 /// Exit code when the reader of the output went away, as a shell reports it.
-const EXIT_BROKEN_PIPE: i32 = 141;
+const EXIT_BROKEN_PIPE: u8 = 141;
 
 fn main() -> ExitCode {
-    // Started by itself: the process that holds containers whose first one is killed.
+    // Started by itself: the processes that stay when the one that started them is killed.
     let mut words = std::env::args_os().skip(1);
     match words.next() {
         Some(word) if word == commands::SUPERVISE => return shale_build::supervise_main(words),
+        Some(word) if word == tour::GUARD => {
+            return tour::guard(Path::new(&words.next().unwrap_or_default()));
+        }
         Some(word) if word == SUPERVISOR_WORD => return supervise(words.collect()),
         _ => {}
     }
@@ -52,7 +55,7 @@ fn end_quietly_without_reader() {
     std::panic::set_hook(Box::new(move |panic| {
         let message = panic.payload_as_str().unwrap_or_default();
         if message.starts_with("failed printing to stdout") {
-            std::process::exit(EXIT_BROKEN_PIPE);
+            std::process::exit(EXIT_BROKEN_PIPE.into());
         }
         if message.starts_with("failed printing to stderr") {
             std::process::exit(EXIT_FAILURE.into());

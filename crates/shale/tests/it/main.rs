@@ -3,3 +3,4 @@
 mod completion;
 mod docker_cli;
 mod servers;
+mod tour;
