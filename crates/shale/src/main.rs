@@ -3,7 +3,6 @@
 mod cli;
 mod commands;
 mod context;
-#[allow(dead_code)] // Listings that a docker user can ask for and that no command needs yet.
 mod terminal;
 mod user_namespace;
 

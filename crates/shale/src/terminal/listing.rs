@@ -11,7 +11,6 @@ pub mod inspect;
 pub mod search;
 pub mod stats;
 pub mod system;
-pub mod tree;
 
 use jiff::{Timestamp, tz::TimeZone};
 
