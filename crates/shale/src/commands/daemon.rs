@@ -8,14 +8,18 @@ use shale_daemon::{Config, Experiments, Host, Identity, Limits, Server, SocketAc
 use super::Failure;
 use crate::cli::Daemon;
 use crate::context::{BUILD, Context, stop_signal};
+use crate::user_namespace::is_real_root;
 
-const HOST: &str = "unix:///run/shale.sock";
+/// Where root's daemon listens.
+const ROOT_HOST: &str = "unix:///run/shale.sock";
 
 /// Serves the Engine API until SIGTERM or Ctrl-C.
 pub fn run(context: &Context, daemon: &Daemon) -> Result<(), Failure> {
-    let config = config(context, daemon)?;
-    let hosts: Vec<String> =
-        if daemon.hosts.is_empty() { vec![HOST.to_owned()] } else { daemon.hosts.clone() };
+    let hosts = match daemon.hosts.as_slice() {
+        [] => vec![default_host(is_real_root(), std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from))?],
+        named => named.to_vec(),
+    };
+    let config = config(context, daemon, &hosts)?;
     let engine = context.engine()?;
     context.block_on_server(async {
         let server = Server::bind(engine, config).await?;
@@ -32,11 +36,19 @@ pub fn run(context: &Context, daemon: &Daemon) -> Result<(), Failure> {
     })
 }
 
-fn config(context: &Context, daemon: &Daemon) -> Result<Config, Failure> {
-    let mut hosts: Vec<Host> = daemon.hosts.iter().map(|host| host.parse()).collect::<Result<_, _>>()?;
-    if hosts.is_empty() {
-        hosts.push(HOST.parse()?);
+/// Returns where to listen when nobody says: an ordinary user's socket stands where rootless dockerd has its own.
+fn default_host(is_root: bool, runtime_dir: Option<PathBuf>) -> anyhow::Result<String> {
+    if is_root {
+        return Ok(ROOT_HOST.to_owned());
     }
+    let directory = runtime_dir
+        .filter(|path| path.is_absolute())
+        .context("XDG_RUNTIME_DIR is not set: name a socket with --host unix:///PATH")?;
+    Ok(format!("unix://{}", directory.join("shale.sock").display()))
+}
+
+fn config(context: &Context, daemon: &Daemon, hosts: &[String]) -> Result<Config, Failure> {
+    let hosts: Vec<Host> = hosts.iter().map(|host| host.parse()).collect::<Result<_, _>>()?;
     let mode = u32::from_str_radix(daemon.socket_mode.as_deref().unwrap_or("0660"), 8)
         .ok()
         .filter(|mode| *mode <= 0o777)
@@ -90,4 +102,19 @@ fn group_number(group: &str) -> Result<u32, anyhow::Error> {
     lines
         .find_map(|mut fields| (fields.next()? == group).then(|| fields.nth(1)?.parse().ok()).flatten())
         .with_context(|| format!("there is no group {group}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ordinary_user_has_a_socket_of_their_own() {
+        let host = |is_root, directory: Option<&str>| default_host(is_root, directory.map(PathBuf::from));
+        assert_eq!(host(true, Some("/run/user/0")).unwrap(), "unix:///run/shale.sock");
+        assert_eq!(host(false, Some("/run/user/1000")).unwrap(), "unix:///run/user/1000/shale.sock");
+        for directory in [None, Some(""), Some("here")] {
+            assert!(host(false, directory).is_err(), "{directory:?}");
+        }
+    }
 }
