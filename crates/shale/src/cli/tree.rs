@@ -28,7 +28,7 @@ static ROOT: Spec = Spec {
             "data-root",
             None,
             Kind::Text,
-            "Location of the image store (default \"/var/lib/shale\")",
+            "Location of the image store (default \"~/.local/share/shale\", or \"/var/lib/shale\" for root)",
         )
         .completed_by(Completes::Files),
         Flag::switch("debug", Some('D'), "Enable debug mode"),

@@ -57,7 +57,7 @@ registry; any other in the directory of a registry, whether it is being served o
         },
         Spec {
             name: "import",
-            usage: "[OPTIONS] DIR",
+            usage: "DIR",
             about: "Take over the directory of a Docker registry, in place",
             arguments: (1, 1),
             make: Some(Command::registry_import),
@@ -106,6 +106,10 @@ registry; any other in the directory of a registry, whether it is being served o
             name: "tags",
             usage: "[OPTIONS] REPOSITORY",
             about: "List the tags of a repository in a registry",
+            long: "List the tags of a repository in a registry.
+
+A REPOSITORY that begins with a host (HOST/NAME) is asked for at that registry; any
+other in the directory of a registry, whether it is being served or not.",
             arguments: (1, 1),
             flags: &[ROOT],
             make: Some(Command::registry_tags),
