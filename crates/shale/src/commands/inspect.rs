@@ -13,7 +13,7 @@ use super::Failure;
 use crate::cli::Inspect;
 use crate::context::Context;
 use crate::terminal::json::Escape;
-use crate::terminal::listing::inspect::{Format, Object, render};
+use crate::terminal::listing::inspect::{CONTAINER, Format, IMAGE, Object, render};
 use crate::terminal::screen;
 
 /// Exit code for a template that cannot be read.
@@ -100,7 +100,7 @@ fn find(
         match engine.find_container(name) {
             Ok(record) => {
                 let document = engine.container_document(&record, size)?;
-                return Ok(Object { document, escape: Escape::Nothing });
+                return Ok(Object { document, shape: CONTAINER, escape: Escape::Nothing });
             }
             Err(FindContainerError::NoSuchContainer(_)) if kind == Kind::Any => {}
             Err(error) => return Err(error.into()),
@@ -119,7 +119,7 @@ fn find(
         eprintln!("WARNING: --size ignored for image");
     }
     let escape = if version >= ApiVersion::one(50) { Escape::HtmlInConfig } else { Escape::Nothing };
-    Ok(Object { document, escape })
+    Ok(Object { document, shape: IMAGE, escape })
 }
 
 fn image(engine: &Engine, name: &str, version: ApiVersion) -> Result<Value, InspectError> {

@@ -11,12 +11,13 @@ mod parse;
 mod print;
 mod printf;
 mod run;
+pub mod shape;
 
 use std::collections::HashMap;
 
 use serde_json::Value;
 
-use self::parse::Node;
+use self::{parse::Node, shape::Shape};
 
 /// A parsed template; one can render many values.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub struct Template {
 pub enum Subject {
     /// A JSON document: a missing key is an error, as in `docker inspect`.
     Document,
+    /// A JSON document as Go decodes it into a struct of this type: a field that it leaves out has its zero value.
+    Typed(Shape),
     /// A map: a missing key prints `<no value>`.
     Map,
     /// A row of a listing: a missing field is an error that names this Go type, as in `docker images`.

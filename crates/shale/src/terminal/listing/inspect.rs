@@ -1,10 +1,13 @@
 //! `shale inspect`: whole documents.
 
+mod docker_structs;
+
 use serde_json::Value;
 
+pub use self::docker_structs::{CONTAINER, IMAGE};
 use crate::terminal::{
     json::{self, Escape},
-    template::{Subject, Template, TemplateError},
+    template::{Subject, Template, TemplateError, shape::Shape},
 };
 
 /// What an inspection prints, and the error that ended it.
@@ -21,6 +24,8 @@ pub struct Inspection {
 pub struct Object {
     /// As the daemon would send it.
     pub document: Value,
+    /// The struct that docker decodes it into, [`CONTAINER`] or [`IMAGE`].
+    pub shape: Shape,
     /// What is escaped in its strings, unless a template takes them apart.
     pub escape: Escape,
 }
@@ -72,7 +77,11 @@ fn render_each(objects: &[Object], template: &Template) -> Inspection {
     let mut text = String::new();
     let mut error = None;
     for object in objects {
-        match template.render(&object.document, Subject::Document) {
+        // docker asks the struct first, and the JSON when that fails; only the second failure shows.
+        let line = template
+            .render(&object.document, Subject::Typed(object.shape))
+            .or_else(|_| template.render(&object.document, Subject::Document));
+        match line {
             Ok(line) => text.push_str(&(line + "\n")),
             Err(first) => {
                 error = Some(first);
@@ -93,7 +102,7 @@ mod tests {
     use super::{super::images::tests::golden, *};
 
     fn plain(document: Value) -> Object {
-        Object { document, escape: Escape::Nothing }
+        Object { document, shape: IMAGE, escape: Escape::Nothing }
     }
 
     fn recorded() -> Vec<Object> {
@@ -134,5 +143,51 @@ mod tests {
         let template = "{{json .Config.Cmd}} {{.Architecture}}/{{.Os}} {{index .RepoTags 1}}";
         let shown = shown(&recorded(), Some(template)).text;
         assert_eq!(shown, "[\"/bin/sh\",\"-c\",\"cat /app/copied.txt\"] amd64/linux fx/app:1\n");
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Answer {
+        name: String,
+        template: String,
+        #[serde(default)]
+        output: String,
+        error: Option<String>,
+    }
+
+    /// What docker answered for each template: CLI 28.2.2 before dockerd 20.10.24, with images and containers of busybox.
+    #[test]
+    fn every_template_gives_what_docker_gives() {
+        const INSPECT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/inspect");
+        let read = |name: &str| std::fs::read_to_string(format!("{INSPECT}/{name}")).unwrap();
+        let recorded: Value = serde_json::from_str(&read("documents.json")).unwrap();
+        let mut differences = Vec::new();
+        for line in read("answers.jsonl").lines() {
+            let answer: Answer = serde_json::from_str(line).unwrap();
+            let recorded = &recorded[&answer.name];
+            let shape = if recorded["kind"] == "container" { CONTAINER } else { IMAGE };
+            let object = Object { document: recorded["document"].clone(), shape, escape: Escape::Nothing };
+            let shown = shown(&[object], Some(&answer.template));
+            let expected = answer.error.as_ref().unwrap_or(&answer.output);
+            let actual = shown.error.map_or(shown.text, |error| error.to_string());
+            if *expected != actual {
+                differences.push(format!(
+                    "{} {}\n  docker: {expected}\n  us: {actual}",
+                    answer.name, answer.template
+                ));
+            }
+        }
+        assert!(differences.is_empty(), "{} differences\n{}", differences.len(), differences.join("\n"));
+    }
+
+    #[test]
+    fn a_document_without_the_fields_of_older_versions_answers_for_them() {
+        // From version 1.50 of the API on an image has no Config.Tty, from 1.44 on no VirtualSize.
+        let objects = [json!({"Id": "a", "Size": 7, "Config": {"Cmd": null}})].map(plain);
+        let template = "{{.VirtualSize}} {{.Config.Tty}} {{.Config.Cmd}} {{.Config}} {{json .}}";
+        assert_eq!(
+            shown(&objects, Some(template)).text,
+            "7 false [] {{ map[] [] [] [] map[]  map[]  false} {<nil> [] []}} \
+             {\"Id\":\"a\",\"Size\":7,\"Config\":{\"Cmd\":null}}\n"
+        );
     }
 }

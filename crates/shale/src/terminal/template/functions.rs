@@ -169,7 +169,7 @@ fn index(value: &Value, keys: &[&Value]) -> Result<Option<Value>, String> {
 }
 
 /// Reads a position in something of `length` elements; one past the last is for `slice` to accept.
-fn position(key: &Value, length: usize) -> Result<usize, String> {
+pub(super) fn position(key: &Value, length: usize) -> Result<usize, String> {
     match key {
         Value::Number(number) if !number.is_f64() => {
             match number.as_u64().and_then(|at| usize::try_from(at).ok()) {

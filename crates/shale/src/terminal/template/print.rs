@@ -39,6 +39,43 @@ pub(super) fn print_value(value: &Value, output: &mut String) {
     }
 }
 
+/// Returns a `time.Duration` of so many nanoseconds as its `String` writes it: `1m30s`, `1.5s`, `300ms`.
+pub(super) fn print_duration(nanoseconds: i64) -> String {
+    let sign = if nanoseconds < 0 { "-" } else { "" };
+    let nanoseconds = nanoseconds.unsigned_abs();
+    let decimal = |unit: u64, places: usize| {
+        let fraction = format!("{:0places$}", nanoseconds % unit);
+        let text = format!("{}.{fraction}", nanoseconds / unit % if places == 9 { 60 } else { unit });
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    };
+    let minutes = nanoseconds / 60_000_000_000;
+    match nanoseconds {
+        0 => "0s".to_owned(),
+        1..1_000 => format!("{sign}{nanoseconds}ns"),
+        1_000..1_000_000 => format!("{sign}{}µs", decimal(1_000, 3)),
+        1_000_000..1_000_000_000 => format!("{sign}{}ms", decimal(1_000_000, 6)),
+        _ if minutes == 0 => format!("{sign}{}s", decimal(1_000_000_000, 9)),
+        _ if minutes < 60 => format!("{sign}{minutes}m{}s", decimal(1_000_000_000, 9)),
+        _ => format!("{sign}{}h{}m{}s", minutes / 60, minutes % 60, decimal(1_000_000_000, 9)),
+    }
+}
+
+/// Returns a time, which JSON has as RFC 3339, as `time.Time`'s `String` writes it.
+pub(super) fn print_time(text: &str) -> String {
+    let Some((date, clock)) = text.split_once('T') else { return text.to_owned() };
+    if let Some(clock) = clock.strip_suffix('Z') {
+        return format!("{date} {clock} +0000 UTC");
+    }
+    match clock.rfind(['+', '-']) {
+        Some(at) => {
+            // A zone without a name is called by its offset.
+            let (clock, offset) = (&clock[..at], clock[at..].replace(':', ""));
+            format!("{date} {clock} {offset} {offset}")
+        }
+        None => text.to_owned(),
+    }
+}
+
 /// Returns the entries of an object by key, as Go walks maps; nothing for other values.
 pub(super) fn sorted_entries(value: &Value) -> Vec<(&String, &Value)> {
     let mut entries: Vec<_> = value.as_object().into_iter().flatten().collect();
@@ -149,4 +186,35 @@ pub(super) fn unquote(literal: &str) -> Result<String, &'static str> {
     }
     Ok(String::from_utf8(bytes)
         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_those_of_go() {
+        // Printed by Go 1.26's time.Duration.
+        let cases = [
+            (0, "0s"),
+            (999, "999ns"),
+            (1_500, "1.5µs"),
+            (300_000_000, "300ms"),
+            (1_500_000_000, "1.5s"),
+            (30_000_000_000, "30s"),
+            (60_000_000_000, "1m0s"),
+            (90_250_000_000, "1m30.25s"),
+            (5_400_000_000_000, "1h30m0s"),
+            (-2_000_000_000, "-2s"),
+        ];
+        for (nanoseconds, expected) in cases {
+            assert_eq!(print_duration(nanoseconds), expected);
+        }
+    }
+
+    #[test]
+    fn times_are_those_of_go() {
+        assert_eq!(print_time("2026-11-23T04:00:04.25Z"), "2026-11-23 04:00:04.25 +0000 UTC");
+        assert_eq!(print_time("2026-11-23T04:00:04-05:30"), "2026-11-23 04:00:04 -0530 -0530");
+    }
 }

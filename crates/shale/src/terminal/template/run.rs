@@ -10,6 +10,7 @@ use super::{
     functions::{Parameter, call, signature},
     parse::{Branch, Node, Number, Operand, Pipe, Term, command_text},
     print::{print_value, quote, sorted_entries, type_name},
+    shape::Shape,
 };
 
 /// How deep templates may call each other.
@@ -33,7 +34,11 @@ pub(super) fn run(
     functions: Functions,
     output: &mut String,
 ) -> Result<(), String> {
-    let dot = Datum { value: Some(Cow::Borrowed(value)), is_held: false, is_root: true };
+    let shape = match subject {
+        Subject::Typed(shape) => Some(shape),
+        _ => None,
+    };
+    let dot = Datum { value: Some(Cow::Borrowed(value)), shape, is_held: false, is_root: true };
     let mut run = Run {
         template,
         subject,
@@ -52,6 +57,8 @@ pub(super) fn run(
 struct Datum<'v> {
     /// `None`: nothing was found under the name; it prints as `<no value>`.
     value: Option<Cow<'v, Value>>,
+    /// Its Go type, where that is known.
+    shape: Option<Shape>,
     /// Go holds it in an interface, which its error messages say.
     is_held: bool,
     /// It is the row or document that the template was given.
@@ -60,11 +67,23 @@ struct Datum<'v> {
 
 impl<'v> Datum<'v> {
     fn made(value: Option<Value>) -> Datum<'v> {
-        Datum { value: value.map(Cow::Owned), is_held: false, is_root: false }
+        Datum { value: value.map(Cow::Owned), shape: None, is_held: false, is_root: false }
     }
 
     fn held(value: Cow<'v, Value>) -> Datum<'v> {
-        Datum { value: Some(value), is_held: true, is_root: false }
+        Datum { value: Some(value), shape: None, is_held: true, is_root: false }
+    }
+
+    fn typed(value: Cow<'v, Value>, shape: Shape) -> Datum<'v> {
+        Datum { value: Some(shape.or_zero(Some(value))), shape: Some(shape), is_held: false, is_root: false }
+    }
+
+    /// An element of a list or a map.
+    fn element(value: Cow<'v, Value>, shape: Option<Shape>) -> Datum<'v> {
+        match shape {
+            Some(shape) => Datum::typed(value, shape),
+            None => Datum::held(value),
+        }
     }
 
     fn missing() -> Datum<'v> {
@@ -73,6 +92,25 @@ impl<'v> Datum<'v> {
 
     fn as_value(&self) -> Option<&Value> {
         self.value.as_deref()
+    }
+
+    fn is_true(&self) -> bool {
+        match (self.shape, self.as_value()) {
+            (Some(shape), Some(value)) => shape.is_true(value),
+            (_, value) => is_true(value),
+        }
+    }
+
+    /// Returns the value as the function `name` takes it.
+    fn into_argument(self, name: &str) -> Result<Option<Cow<'v, Value>>, String> {
+        let Some(shape) = self.shape else { return Ok(self.value) };
+        let Some(value) = self.value else { return Ok(None) };
+        Ok(Some(match name {
+            "json" | "eq" | "ne" | "lt" | "le" | "gt" | "ge" | "index" | "call" => value,
+            "not" => Cow::Owned(Value::from(shape.is_true(&value))),
+            "len" | "slice" => shape.counted(value)?,
+            _ => Cow::Owned(shape.shown(&value)),
+        }))
     }
 
     fn type_name(&self) -> &'static str {
@@ -140,16 +178,17 @@ impl<'t, 'v> Run<'t, 'v, '_> {
     }
 
     fn print(&mut self, datum: &Datum<'v>) {
-        match datum.as_value() {
-            None | Some(Value::Null) => self.output.push_str("<no value>"),
-            Some(value) => print_value(value, self.output),
+        match (datum.shape, datum.as_value()) {
+            (Some(shape), Some(value)) => print_value(&shape.shown(value), self.output),
+            (_, None | Some(Value::Null)) => self.output.push_str("<no value>"),
+            (None, Some(value)) => print_value(value, self.output),
         }
     }
 
     fn branch(&mut self, node: &Node, branch: &'t Branch, dot: &Datum<'v>) -> Result<Flow, String> {
         let visible = self.variables.len();
         let datum = self.pipe(&branch.pipe, dot)?;
-        let flow = match is_true(datum.as_value()) {
+        let flow = match datum.is_true() {
             true if matches!(node, Node::With(_)) => self.nodes(&branch.then, &datum),
             true => self.nodes(&branch.then, dot),
             false => self.nodes(&branch.otherwise, dot),
@@ -161,17 +200,21 @@ impl<'t, 'v> Run<'t, 'v, '_> {
     fn range(&mut self, branch: &'t Branch, dot: &Datum<'v>) -> Result<Flow, String> {
         let visible = self.variables.len();
         let datum = self.pipe(&branch.pipe, dot)?;
+        let shape = match datum.shape {
+            Some(shape) => shape.ranged().map_err(|reason| self.error(&reason))?,
+            None => None,
+        };
         let entries: Vec<(Value, Datum<'v>)> = match datum.value {
             None | Some(Cow::Borrowed(Value::Null)) | Some(Cow::Owned(Value::Null)) => Vec::new(),
             Some(Cow::Borrowed(value)) => borrowed_entries(value)
                 .ok_or_else(|| self.cannot_iterate(value))?
                 .into_iter()
-                .map(|(key, item)| (key, Datum::held(item)))
+                .map(|(key, item)| (key, Datum::element(item, shape)))
                 .collect(),
             Some(Cow::Owned(value)) => borrowed_entries(&value)
                 .ok_or_else(|| self.cannot_iterate(&value))?
                 .into_iter()
-                .map(|(key, item)| (key, Datum::held(Cow::Owned(item.into_owned()))))
+                .map(|(key, item)| (key, Datum::element(Cow::Owned(item.into_owned()), shape)))
                 .collect(),
         };
         if entries.is_empty() {
@@ -350,6 +393,13 @@ impl<'t, 'v> Run<'t, 'v, '_> {
 
     fn field(&self, datum: Datum<'v>, name: &str, has_arguments: bool) -> Result<Datum<'v>, String> {
         let is_document = self.subject == Subject::Document;
+        if let (Some(shape), Some(value)) = (datum.shape, &datum.value) {
+            if has_arguments {
+                return Err(self.error(&format!("{name} is not a method but has arguments")));
+            }
+            let found = shape.field(value.clone(), name).map_err(|reason| self.error(&reason))?;
+            return Ok(found.map_or(Datum::missing(), |(value, shape)| Datum::typed(value, shape)));
+        }
         let type_name = match self.subject {
             Subject::Row(type_name) if datum.is_root => type_name,
             _ => datum.type_name(),
@@ -375,7 +425,9 @@ impl<'t, 'v> Run<'t, 'v, '_> {
                 Err(self.error(&format!("wrong number of args for {name}: want 0 got 1")))
             }
             _ if has_arguments => Err(self.error(&format!("{name} is not a method but has arguments"))),
-            Some(value) if is_row => Ok(Datum { value: Some(value), is_held: false, is_root: false }),
+            Some(value) if is_row => {
+                Ok(Datum { value: Some(value), shape: None, is_held: false, is_root: false })
+            }
             Some(value) => Ok(Datum::held(value)),
             None if is_row => Err(self.error(&format!("can't evaluate field {name} in type {type_name}"))),
             None if is_document => Err(self.error(&format!("map has no entry for key {}", quote(name)))),
@@ -412,12 +464,22 @@ impl<'t, 'v> Run<'t, 'v, '_> {
         let mut arguments = Vec::with_capacity(given);
         for (at, operand) in operands.iter().enumerate() {
             let argument = self.argument_for(parameter(at), operand, dot)?;
-            arguments.push(argument.value);
+            arguments.push(argument);
         }
         if let Some(piped) = piped {
             let argument = self.accept(parameter(operands.len()), piped)?;
-            arguments.push(argument.value);
+            arguments.push(argument);
         }
+        let failed = |run: &mut Self, reason: &str| {
+            run.at = At::Command(command);
+            run.error(&format!("error calling {name}: {reason}"))
+        };
+        if name == "index" && arguments[0].shape.is_some() {
+            return typed_index(arguments).map_err(|reason| failed(self, &reason));
+        }
+        let arguments: Result<Vec<_>, String> =
+            arguments.into_iter().map(|argument| argument.into_argument(name)).collect();
+        let arguments = arguments.map_err(|reason| failed(self, &reason))?;
         if name == "call" {
             let function = arguments[0].as_deref().filter(|value| !value.is_null());
             let reason = match (function, operands.first()) {
@@ -430,10 +492,7 @@ impl<'t, 'v> Run<'t, 'v, '_> {
             self.at = At::Command(command);
             return Err(self.error(&reason));
         }
-        call(name, &arguments, in_header).map(Datum::made).map_err(|reason| {
-            self.at = At::Command(command);
-            self.error(&format!("error calling {name}: {reason}"))
-        })
+        call(name, &arguments, in_header).map(Datum::made).map_err(|reason| failed(self, &reason))
     }
 
     /// `and` and `or` stop at the operand that decides.
@@ -447,7 +506,7 @@ impl<'t, 'v> Run<'t, 'v, '_> {
         let mut datum = Datum::missing();
         for operand in operands {
             datum = self.argument_for(Parameter::Any, operand, dot)?;
-            if is_true(datum.as_value()) == is_or {
+            if datum.is_true() == is_or {
                 return Ok(datum);
             }
         }
@@ -501,7 +560,9 @@ impl<'t, 'v> Run<'t, 'v, '_> {
     fn accept(&self, parameter: Parameter, datum: Datum<'v>) -> Result<Datum<'v>, String> {
         let (fits, wanted) = match (parameter, datum.as_value()) {
             (Parameter::Any, _) => return Ok(datum),
-            (Parameter::Text, value) => (value.is_some_and(Value::is_string), "string"),
+            (Parameter::Text, value) => {
+                (value.is_some_and(Value::is_string) && datum.shape != Some(Shape::Time), "string")
+            }
             (Parameter::Integer, value) => {
                 (value.is_some_and(|value| value.is_i64() || value.is_u64()), "int")
             }
@@ -541,6 +602,20 @@ impl<'t, 'v> Run<'t, 'v, '_> {
             .expect("a String takes every write");
         message
     }
+}
+
+/// Follows the keys behind the first of `arguments`, as `index` does.
+fn typed_index(arguments: Vec<Datum<'_>>) -> Result<Datum<'_>, String> {
+    let mut arguments = arguments.into_iter();
+    let mut found = arguments.next().expect("the signature asks for one");
+    for key in arguments {
+        let (Some(value), Some(shape)) = (found.value, found.shape) else {
+            return Err("index of untyped nil".to_owned());
+        };
+        let (value, shape) = shape.element(value, key.as_value().unwrap_or(&Value::Null))?;
+        found = Datum::typed(value, shape);
+    }
+    Ok(found)
 }
 
 fn constant(term: &Term) -> Option<Value> {
