@@ -5,6 +5,7 @@
 use std::collections::{HashMap, HashSet};
 
 use shale_oci::ImageId;
+use shale_store::RemoveImageError;
 
 use super::filter::Filter;
 use super::list::{Conditions, ListError};
@@ -79,11 +80,14 @@ impl Engine {
             for target in targets {
                 match self.remove(&target, Remove { force: false, prune: true }) {
                     Ok(removed) => pruned.removed.extend(removed),
-                    // Something needs it, or it went together with another.
+                    // Something needs it, or it went together with another or by the hand of another process.
                     Err(
                         RemoveError::Conflict { .. }
                         | RemoveError::ReferenceInUse { .. }
-                        | RemoveError::Find(_),
+                        | RemoveError::Find(_)
+                        | RemoveError::Remove(
+                            RemoveImageError::NoSuchImage(_) | RemoveImageError::Referenced(_),
+                        ),
                     ) => {}
                     Err(error) => return Err(error.into()),
                 }

@@ -123,8 +123,15 @@ impl Engine {
             self.refuse_conflict(image, Concerns { names: false, stopped: !remove.force })?;
             self.untag_all(image, &mut removed)?;
         }
-        self.delete(image, remove, is_by_name, &mut removed)?;
-        Ok(removed)
+        match self.delete(image, remove, is_by_name, &mut removed) {
+            // Another process was quicker, or names it now; the names are gone as was asked.
+            Err(RemoveError::Remove(RemoveImageError::NoSuchImage(_) | RemoveImageError::Referenced(_)))
+                if !removed.is_empty() =>
+            {
+                Ok(removed)
+            }
+            deleted => deleted.map(|()| removed),
+        }
     }
 
     fn names_of(&self, image: ImageId) -> Result<Vec<(String, String)>, ReferencesError> {
