@@ -161,6 +161,42 @@ fn the_exit_code_of_a_container_that_is_removed_at_its_end_reaches_who_is_attach
     }
 }
 
+/// With `--rm` somebody else may have removed the container before `stop` gets to see its end.
+#[test]
+fn who_stops_a_container_that_is_removed_meanwhile_has_stopped_it() {
+    let scratch = Scratch::new("c-stopped");
+    let shale = shale_with_image(&scratch);
+    let script = "trap 'echo asked; sleep 1; exit 3' TERM; echo up; while :; do sleep 0.1; done";
+    let id = shale.shale(&["create", "--rm", "--network", "none", "busybox", "sh", "-c", script]);
+    let id = id.trim();
+    let mut attached = shale
+        .command(&["start", "--attach", id])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut output = attached.stdout.take().expect("piped");
+    output.read_exact(&mut [0; 3]).expect("it runs");
+    let stop = shale
+        .command(&["stop", id])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    output.read_exact(&mut [0; 6]).expect("it was asked to end");
+    let pid = rustix::process::Pid::from_child(&stop);
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).expect("it waits");
+    wait_for("it is removed", || !shale.data_root().join("containers").join(id).exists());
+    rustix::process::kill_process(pid, rustix::process::Signal::CONT).expect("it is stopped");
+    let said = stop.wait_with_output().expect("it ends");
+    assert_eq!(
+        (said.status.code(), String::from_utf8_lossy(&said.stderr).as_ref()),
+        (Some(0), ""),
+        "{said:?}"
+    );
+    assert_eq!(attached.wait().expect("it ends").code(), Some(3));
+}
+
 #[test]
 fn restart_policies_are_kept() {
     let scratch = Scratch::new("c-restart");

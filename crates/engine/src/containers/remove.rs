@@ -61,10 +61,8 @@ impl Engine {
                 return Err(RemoveContainerError::Running(found.id));
             }
             if let Some((container, _)) = self.supervised(&found.id) {
-                match container.stop(Signal::KILL, std::time::Duration::from_secs(10)) {
-                    Ok(_) | Err(ControlError::NotRunning { .. }) => {}
-                    Err(error) => return Err(error.into()),
-                }
+                let told = container.stop(Signal::KILL, std::time::Duration::from_secs(10));
+                self.ended_or_gone(&found.id, told)?;
             }
         }
         let Some(lock) = self.store.lock_container(&found.id)? else { return Ok(()) };

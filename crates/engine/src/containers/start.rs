@@ -280,7 +280,7 @@ impl Engine {
         container.kill(signal)?;
         if signal == Signal::KILL {
             // As dockerd, which answers when the container is gone.
-            container.wait_at_most(KILL_WAIT)?;
+            self.ended_or_gone(&record.id, container.wait_at_most(KILL_WAIT))?;
             self.settle_container(&record.id)?;
         }
         Ok(())
@@ -305,11 +305,22 @@ impl Engine {
         let own =
             config.stop_timeout.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs);
         let patience = patience.or(own).unwrap_or(Duration::from_secs(10));
-        match container.stop(signal, patience) {
-            Ok(_) | Err(ControlError::NotRunning { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
+        self.ended_or_gone(&record.id, container.stop(signal, patience))?;
         Ok(self.settle_container(&record.id)?)
+    }
+
+    /// Takes for done what was to end a container that has ended otherwise, or has gone with its record: with `--rm`,
+    /// whoever sees the end first removes it.
+    pub(super) fn ended_or_gone(
+        &self,
+        id: &str,
+        told: Result<ExitStatus, ControlError>,
+    ) -> Result<(), ControlError> {
+        match told {
+            Ok(_) | Err(ControlError::NotRunning { .. }) => Ok(()),
+            Err(_) if matches!(self.container_record(id), Ok(None)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Waits for the end of a container, and returns its exit code at once if it does not run.
