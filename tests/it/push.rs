@@ -83,5 +83,43 @@ fn a_push_of_what_is_not_here_says_so_and_asks_nobody() {
     let message = shale.run(&["push", &reference]).refusal();
     // Source: docker 20.10 and 28 print "An image does not exist locally with the tag: NAME".
     assert!(message.contains("does not exist locally with the tag"), "{message}");
+    let empty = scratch.path().join("empty.tar");
+    std::fs::write(&empty, [0; 1024]).expect("the disk takes it");
+    shale.shale(&["import", empty.to_str().expect("scratch paths are text"), &reference]);
+    let other = format!("{}/nothing/here:2", registry.host());
+    let message = shale.run(&["push", &other]).refusal();
+    // Source: docker 20.10, which has asked for the registry's API by then.
+    let expected = format!("tag does not exist: {other}\nDid you mean '{reference}'?");
+    assert!(message.contains(&expected), "{message}");
     assert_eq!(registry.requests("POST", "/blobs/"), Vec::<String>::new());
+}
+
+/// A blob that came into the registry by another way is known by the digest under which it was pulled.
+#[test]
+fn what_was_pulled_elsewhere_and_is_there_is_not_uploaded() {
+    let scratch = Scratch::new("push");
+    let source = DockerRegistry::on_storage(&scratch.folder("s"), &storage(), Access::ReadOnly);
+    let pulled = format!("{}/images/whiteouts:1", source.host());
+    let shale = Shale::new(&scratch.folder("shale"));
+    shale.shale(&["pull", "--quiet", &pulled]);
+    let docker = Dockerd::start(&scratch.folder("d"), &scratch.folder("root"), &Options::default());
+    docker.docker(&["pull", "--quiet", &pulled]);
+    let [ours, theirs] = ["ours", "theirs"].map(|name| {
+        let registry = DockerRegistry::start(&scratch.folder(name), Access::Open);
+        let mut copy = Command::new(require("skopeo", "skopeo"));
+        copy.args(["copy", "--quiet", "--src-tls-verify=false", "--dest-tls-verify=false"]);
+        copy.args([&pulled, &format!("{}/copied:1", registry.host())].map(|name| format!("docker://{name}")));
+        run(&mut copy).success();
+        registry
+    });
+    let uploads_before = ours.requests("POST", "/blobs/uploads/").len();
+    let [by_shale, by_docker] = [&ours, &theirs].map(|registry| format!("{}/copied:2", registry.host()));
+    shale.shale(&["tag", &pulled, &by_shale]);
+    docker.docker(&["tag", &pulled, &by_docker]);
+    let printed = shale.shale(&["push", &by_shale]);
+    let recorded = docker.docker(&["push", &by_docker]);
+    assert_eq!(told(&printed, &ours), told(&recorded, &theirs), "{printed}\n---\n{recorded}");
+    assert!(recorded.contains("Layer already exists") && !recorded.contains("Pushed"), "{recorded}");
+    assert_eq!(ours.requests("POST", "/blobs/uploads/").len(), uploads_before, "all was there");
+    assert_eq!(ours.digest("copied", "2"), theirs.digest("copied", "2"), "the manifest is docker's");
 }

@@ -24,7 +24,7 @@ use layer::SendLayerError;
 
 /// Layers that are sent at the same time, as Docker's `max-concurrent-uploads`.
 const UPLOADS_MAX: usize = 5;
-/// Places of a layer that are asked about before it is sent.
+/// Blobs of a layer that are asked for, and places that one is mounted from, before it is sent.
 const CANDIDATES_MAX: usize = 4;
 
 /// A tag that was pushed.
@@ -41,9 +41,12 @@ pub struct Pushed {
 /// Why an image was not pushed. Blobs that arrived stay in the registry and are not sent again.
 #[derive(Debug, thiserror::Error)]
 pub enum PushError {
-    /// No image of that name. The message is Docker's.
-    #[error("An image does not exist locally with the tag: {0}")]
-    NoSuchTag(String),
+    /// The store has no image of that repository. The message is Docker's.
+    #[error("An image does not exist locally with the tag: {}", .0.familiar())]
+    NoSuchImage(Repository),
+    /// The repository has other tags. The message is Docker's.
+    #[error("tag does not exist: {}", .0.familiar())]
+    NoSuchTag(Reference),
     /// A digest cannot be pushed to.
     #[error("cannot push a digest reference")]
     Digest,
@@ -88,7 +91,7 @@ impl Engine {
     /// Returns the tags of a repository that the store has, in Docker's order.
     ///
     /// # Errors
-    /// [`PushError::NoSuchTag`] when there are none.
+    /// [`PushError::NoSuchImage`] when there are none.
     pub fn local_tags(&self, repository: &Repository) -> Result<Vec<Reference>, PushError> {
         let references = self.store.references()?;
         let tags: Vec<Reference> = references
@@ -97,7 +100,7 @@ impl Engine {
             .filter(|(name, _)| !name.is_digest())
             .filter_map(|(name, _)| Reference::parse(name.key).ok())
             .collect();
-        if tags.is_empty() { Err(PushError::NoSuchTag(repository.familiar().to_owned())) } else { Ok(tags) }
+        if tags.is_empty() { Err(PushError::NoSuchImage(repository.clone())) } else { Ok(tags) }
     }
 
     /// Pushes the image that `reference` names in the store.
@@ -115,9 +118,14 @@ impl Engine {
         let reference = reference.clone().or_latest();
         let (Some(tag), None) = (&reference.tag, &reference.digest) else { return Err(PushError::Digest) };
         let repository = &reference.repository;
-        let no_such_tag = || PushError::NoSuchTag(repository.familiar().to_owned());
-        let id = named_image(self.store.references()?.as_ref(), &reference).ok_or_else(no_such_tag)?;
-        let image = self.store.image(id)?.ok_or_else(no_such_tag)?;
+        let references = self.store.references()?;
+        let is_known = !references.of_repository(repository.familiar()).is_empty();
+        let absent = || match is_known {
+            true => PushError::NoSuchTag(reference.clone()),
+            false => PushError::NoSuchImage(repository.clone()),
+        };
+        let id = named_image(references.as_ref(), &reference).ok_or_else(absent)?;
+        let image = self.store.image(id)?.ok_or_else(absent)?;
         ImageConfig::parse(&image.config)?;
         let mut denied = Vec::new();
         let (digest, size_bytes) = loop {
@@ -226,14 +234,19 @@ impl Push {
     async fn layer(&self, layer: &Layer) -> Result<Descriptor, PushError> {
         let _turn = self.turns.acquire().await.expect("the semaphore is never closed");
         let id = layer.diff_id.short();
-        let candidates = self.candidates(layer)?;
-        for candidate in candidates.iter().take(CANDIDATES_MAX) {
-            if let Some(size_bytes) = self.client.blob_exists(&self.repository, candidate.digest).await? {
-                self.progress.layer(&id, &Status::LayerAlreadyExists);
-                return Ok(layer_descriptor(candidate.digest, size_bytes));
+        let known = self.known(layer)?;
+        let mut asked = Vec::new();
+        for entry in &known {
+            if asked.len() == CANDIDATES_MAX || asked.contains(&entry.digest) {
+                continue;
             }
+            if let Some(size_bytes) = self.client.blob_exists(&self.repository, entry.digest).await? {
+                self.progress.layer(&id, &Status::LayerAlreadyExists);
+                return Ok(layer_descriptor(entry.digest, size_bytes));
+            }
+            asked.push(entry.digest);
         }
-        for candidate in candidates.iter().take(CANDIDATES_MAX) {
+        for candidate in known.iter().filter(|entry| self.is_near(entry)).take(CANDIDATES_MAX) {
             if let Some((from, size_bytes)) = self.mount(candidate).await? {
                 self.progress.layer(&id, &Status::MountedFrom(from.path().to_owned()));
                 return Ok(layer_descriptor(candidate.digest, size_bytes));
@@ -247,30 +260,31 @@ impl Push {
         Ok(sent)
     }
 
-    /// Returns where the layer is known to be in this registry, the best guess first.
+    /// Returns what is known of the layer's blobs, the best guess first.
     ///
-    /// The same repository goes first, then what was pushed with the same credentials, then the newest.
-    fn candidates(&self, layer: &Layer) -> Result<Vec<V2Metadata>, DiskError> {
+    /// The same repository goes first, then this registry, then what was pushed with the same credentials, then the
+    /// newest. What was pulled from another registry may be here too, under the same digest: dockerd asks as well.
+    fn known(&self, layer: &Layer) -> Result<Vec<V2Metadata>, DiskError> {
         let mut known = self.engine.store.metadata_for(layer.diff_id)?;
         known.reverse();
-        known.retain(|entry| self.source(entry).is_some() && !self.denied.contains(&entry.digest));
+        known.retain(|entry| !self.denied.contains(&entry.digest));
         known.sort_by_key(|entry| {
-            (entry.source_repository != self.repository.full(), !entry.is_pushed_with(&self.key))
+            let is_same = entry.source_repository == self.repository.full();
+            (!is_same, !self.is_near(entry), !entry.is_pushed_with(&self.key))
         });
         Ok(known)
     }
 
-    /// Returns the repository of an entry if it is in this registry.
-    fn source(&self, entry: &V2Metadata) -> Option<Repository> {
-        let source = Repository::parse(&entry.source_repository).ok()?;
-        (source.domain() == self.repository.domain()).then_some(source)
+    /// Whether an entry tells of this registry.
+    fn is_near(&self, entry: &V2Metadata) -> bool {
+        Repository::parse(&entry.source_repository)
+            .is_ok_and(|source| source.domain() == self.repository.domain())
     }
 
     /// Tries to mount a blob from another repository.
     async fn mount(&self, candidate: &V2Metadata) -> Result<Option<(Repository, u64)>, PushError> {
-        let Some(from) = self.source(candidate).filter(|from| *from != self.repository) else {
-            return Ok(None);
-        };
+        let from = Repository::parse(&candidate.source_repository).ok();
+        let Some(from) = from.filter(|from| *from != self.repository) else { return Ok(None) };
         match self.client.mount_blob(&self.repository, candidate.digest, &from).await {
             Ok(Mount::Mounted) => {}
             // The registry wants the bytes; a session without them is given back.

@@ -28,12 +28,12 @@ pub(crate) async fn answer(daemon: &Daemon, call: &Call, name: &str) -> Result<A
         reporter.message(&format!("The push refers to repository [{repository}]"));
         let known =
             daemon.blocking(move |engine| Ok::<_, Failure>(engine.local_tags(&named.repository))).await?;
-        let known = known.map_err(|error| refused(error, &repository))?;
+        let known = known.map_err(refused)?;
         let references = match tag {
             Some(tag) => {
                 let wanted = repository.tagged(tag);
                 if !known.contains(&wanted) {
-                    return Err(Failure::missing(format!("tag does not exist: {}", wanted.familiar())));
+                    return Err(refused(PushError::NoSuchTag(wanted)));
                 }
                 vec![wanted]
             }
@@ -45,7 +45,7 @@ pub(crate) async fn answer(daemon: &Daemon, call: &Call, name: &str) -> Result<A
             let pushed = pushed.map_err(|error| match without_words(&error) {
                 true if is_anonymous => Failure::internal_text("no basic auth credentials"),
                 true => Failure::internal_text("unauthorized: authentication required"),
-                false => refused(error, &repository),
+                false => refused(error),
             })?;
             let tag = reference.tag.map(|tag| tag.to_string());
             reporter.send(&json!({
@@ -65,13 +65,9 @@ fn without_words(error: &PushError) -> bool {
     matches!(error, PushError::Request(RequestError::Unauthorized { answer, .. }) if answer.errors.is_empty())
 }
 
-fn refused(error: PushError, repository: &shale_oci::Repository) -> Failure {
+fn refused(error: PushError) -> Failure {
     match error {
-        // dockerd names the whole repository here.
-        PushError::NoSuchTag(_) => Failure::missing(format!(
-            "An image does not exist locally with the tag: {}",
-            repository.familiar()
-        )),
+        PushError::NoSuchImage(_) | PushError::NoSuchTag(_) => Failure::missing(error.to_string()),
         error => Failure::internal(&error),
     }
 }

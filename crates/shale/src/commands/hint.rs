@@ -4,8 +4,12 @@ use crate::cli::suggest::closest;
 use crate::context::Context;
 
 /// How errors begin that say that a name leads to no image.
-const REFUSALS: [&str; 3] =
-    ["No such image: ", "No such object: ", "An image does not exist locally with the tag: "];
+const REFUSALS: [&str; 4] = [
+    "No such image: ",
+    "No such object: ",
+    "An image does not exist locally with the tag: ",
+    "tag does not exist: ",
+];
 
 /// Returns a line with the name of the store that is nearest to the one that the error `message` has not found.
 pub fn for_error(context: &Context, message: &str) -> Option<String> {
