@@ -11,8 +11,8 @@ use shale_registry_client::credentials::{Credential, registry_key};
 use shale_registry_client::{Client, Mount, PutManifestError, RequestError, UploadError};
 use shale_rootfs::GzipPool;
 use shale_store::{
-    ChangeReferencesError, DiskError, DistributionError, Image, ImageError, Layer, PushCredentials,
-    ReferencesError, V2Metadata,
+    ChangeReferencesError, DiskError, DistributionError, HoldError, Image, ImageError, Layer,
+    PushCredentials, ReferencesError, V2Metadata,
 };
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -53,6 +53,9 @@ pub enum PushError {
     /// The image is damaged.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// Its layers could not be held against deletion, or are damaged.
+    #[error(transparent)]
+    Hold(#[from] HoldError),
     /// The config describes no image.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -127,6 +130,13 @@ impl Engine {
         let id = named_image(references.as_ref(), &reference).ok_or_else(absent)?;
         let image = self.store.image(id)?.ok_or_else(absent)?;
         ImageConfig::parse(&image.config)?;
+        // Whoever removes the image meanwhile takes its layers away only when they are sent.
+        let _held = match image.top() {
+            Some(top) => {
+                Some(self.blocking(move |engine| engine.store.hold_layer(top)).await?.ok_or_else(absent)?)
+            }
+            None => None,
+        };
         let mut denied = Vec::new();
         let (digest, size_bytes) = loop {
             let layers = self.push_layers(client, repository, &image, &denied, progress);
@@ -153,8 +163,8 @@ impl Engine {
         let noting = move || store.add_digest(repository.familiar(), &repository.at(digest).familiar(), id);
         // Others may hold the store's lock for long.
         match tokio::task::spawn_blocking(noting).await.expect("noting does not panic") {
-            // The digest names what it named first; the registry has it all the same.
-            Ok(()) | Err(ChangeReferencesError::DigestTaken(_)) => {}
+            // The digest names what it named first, or the image was removed; the registry has it all the same.
+            Ok(()) | Err(ChangeReferencesError::DigestTaken(_) | ChangeReferencesError::NoSuchImage(_)) => {}
             Err(error) => return Err(error.into()),
         }
         progress.message(&format!("{tag}: digest: {digest} size: {size_bytes}"));

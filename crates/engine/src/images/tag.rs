@@ -38,8 +38,13 @@ impl Engine {
     pub fn tag(&self, source: &str, target: &str, now: &Zoned) -> Result<(), TagError> {
         let target = parse_tag_target(target)?;
         let image = self.find_image(source)?.id;
-        self.tag_image(image, &target, now)?;
-        Ok(())
+        match self.tag_image(image, &target, now) {
+            // Removed since it was found.
+            Err(TagError::References(ChangeReferencesError::NoSuchImage(_))) => {
+                Err(FindError::NoSuchImage(source.to_owned()).into())
+            }
+            tagged => tagged.map(drop),
+        }
     }
 
     /// Names `image` as `target`; returns the image that had the name before.

@@ -1,16 +1,18 @@
 //! Pushes to registries that lose something on the way, and of layers that are damaged.
 
 use std::io::Cursor;
-use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::sync::{Arc, Once, mpsc};
+use std::time::{Duration, SystemTime};
 
 use jiff::Zoned;
 use shale_engine::Engine;
 use shale_engine::archive::import::Import;
-use shale_engine::progress::{Progress, Silent};
+use shale_engine::images::remove::Remove;
+use shale_engine::progress::{Progress, Silent, Status};
 use shale_engine::push::{PushError, Pushed};
 use shale_oci::{Platform, Reference};
 use shale_registry_client::Client;
+use shale_store::GcOptions;
 use shale_testkit::bad_registry::BadRegistry;
 use shale_testkit::image::{LayerBuilder, noise};
 use tempfile::TempDir;
@@ -45,8 +47,12 @@ impl Case {
     }
 
     async fn push(&self) -> Result<Pushed, PushError> {
-        let silent: Arc<dyn Progress> = Arc::new(Silent);
-        self.engine.push(&self.client, &self.reference, &silent).await
+        self.push_watched(Silent).await
+    }
+
+    async fn push_watched(&self, watcher: impl Progress + 'static) -> Result<Pushed, PushError> {
+        let watcher: Arc<dyn Progress> = Arc::new(watcher);
+        self.engine.push(&self.client, &self.reference, &watcher).await
     }
 
     fn requests(&self, method: &str) -> usize {
@@ -87,16 +93,45 @@ async fn a_damaged_layer_is_told_and_its_upload_given_back() {
     assert_eq!(case.requests("DELETE"), 1);
 }
 
+/// Does what another process might as soon as a layer is told of.
+struct Meanwhile<F>(Once, F);
+
+impl<F: Fn() + Send + Sync> Progress for Meanwhile<F> {
+    fn layer(&self, _id: &str, _status: &Status) {
+        self.0.call_once(&self.1);
+    }
+
+    fn message(&self, _text: &str) {}
+}
+
+fn meanwhile<F: Fn() + Send + Sync>(act: F) -> Meanwhile<F> {
+    Meanwhile(Once::new(), act)
+}
+
+#[tokio::test]
+async fn an_image_that_is_removed_meanwhile_is_pushed_to_its_end() {
+    let case = Case::new("p-good");
+    let other = Engine::open(case.engine.store().root()).unwrap();
+    let name = case.reference.familiar();
+    let remove = move || drop(other.remove(&name, Remove { force: false, prune: true }).unwrap());
+    let pushed = case.push_watched(meanwhile(remove)).await.unwrap();
+    assert!(case.registry.pushed(&pushed.digest.to_string()).is_some());
+    assert_eq!(case.engine.store().image_ids().unwrap(), []);
+    let options = GcOptions { dry_run: false, downloads_before: SystemTime::UNIX_EPOCH };
+    case.engine.store().gc(options).unwrap();
+    assert_eq!(case.engine.store().layers().unwrap(), [], "the hold is gone");
+}
+
 #[tokio::test]
 async fn the_runtime_goes_on_while_somebody_holds_the_lock_of_the_store() {
     let case = Case::new("p-good");
-    let lock = std::fs::File::open(case.engine.store().root().join("shale/lock")).unwrap();
-    lock.lock().unwrap();
+    let lock = Arc::new(std::fs::File::open(case.engine.store().root().join("shale/lock")).unwrap());
+    let held = Arc::clone(&lock);
     let (release, released) = mpsc::channel();
     // Lets go in the end even of a runtime that stands still.
     let holder = std::thread::spawn(move || {
         let is_asked = released.recv_timeout(Duration::from_secs(10)).is_ok();
-        drop(lock);
+        lock.unlock().unwrap();
         is_asked
     });
     let other_work = async {
@@ -107,7 +142,8 @@ async fn the_runtime_goes_on_while_somebody_holds_the_lock_of_the_store() {
         tokio::time::sleep(Duration::from_millis(50)).await;
         release.send(()).is_ok()
     };
-    let (pushed, was_in_time) = tokio::join!(case.push(), other_work);
+    let pushing = case.push_watched(meanwhile(move || held.lock().unwrap()));
+    let (pushed, was_in_time) = tokio::join!(pushing, other_work);
     assert!(pushed.is_ok(), "{pushed:?}");
     assert!(was_in_time && holder.join().unwrap(), "the runtime stood still");
 }

@@ -56,12 +56,16 @@ fn read_rest(layout: &Layout, id: ImageId, last_updated: Option<String>) -> Resu
 
 impl Store {
     /// Notes when the image was tagged; Docker does so for `tag`, `build`, `commit` and `import`, not for `pull`.
+    /// Of an image that somebody removed since it was tagged there is nothing to note.
     ///
     /// # Errors
     /// [`ImageMetadataError`]; nothing was changed.
     pub fn set_last_updated(&self, id: ImageId, time: &Zoned) -> Result<(), ImageMetadataError> {
         let _commit = self.commit()?;
-        write(&self.layout, id, "lastUpdated", rfc3339_nano(time).as_bytes())
+        match write(&self.layout, id, "lastUpdated", rfc3339_nano(time).as_bytes()) {
+            Err(ImageMetadataError::NoSuchImage(_)) => Ok(()),
+            written => written,
+        }
     }
 
     /// Notes upon which image this one was built, or that it was built upon none.
