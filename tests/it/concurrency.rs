@@ -21,7 +21,7 @@ const NAMES: [&str; 8] = [
 ];
 
 #[test]
-fn eight_pulls_beside_rmi_gc_and_images_are_one_serial_run() {
+fn eight_pulls_beside_rmi_gc_fsck_and_images_are_one_serial_run() {
     let scratch = Scratch::new("many");
     let registry = DockerRegistry::on_storage(&scratch.folder("r"), &storage(), Access::ReadOnly);
     let references: Vec<String> =
@@ -38,6 +38,11 @@ fn eight_pulls_beside_rmi_gc_and_images_are_one_serial_run() {
             while !is_over.load(Ordering::SeqCst) {
                 shale.shale(&["images", "--all"]);
                 shale.shale(&["gc"]);
+            }
+        });
+        scope.spawn(|| {
+            while !is_over.load(Ordering::SeqCst) {
+                shale.shale(&["fsck"]);
             }
         });
         scope.spawn(|| {

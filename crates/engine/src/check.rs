@@ -12,11 +12,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use shale_oci::ChainId;
-use shale_store::{Access, DiskError, Finding, LayerDamage, LayerError, OpenError, OpenOptions, Store};
+use shale_store::{
+    Access, DiskError, Finding, Layer, LayerDamage, LayerError, OpenError, OpenOptions, Store,
+};
 
 use crate::{Engine, Privileges};
 pub use content::Checked;
 pub use problem::{Problem, Severity};
+
+/// How often a finding is looked for again before it is told.
+const CONFIRMATIONS: usize = 3;
 
 /// What a check found.
 #[derive(Debug, Default)]
@@ -62,15 +67,19 @@ impl Engine {
     /// Checks names, images, layers and containers, reads every file of every layer on all processors, and lists what
     /// nothing needs. `on_checked` is called after each layer.
     ///
+    /// Other processes may pull and remove images meanwhile: what they are in the middle of is no damage.
+    ///
     /// # Errors
     /// [`CheckError`]; damage is no error but in the report.
     pub fn check(&self, on_checked: &(dyn Fn(Checked) + Sync)) -> Result<CheckReport, CheckError> {
-        let findings = self.store.fsck()?;
+        let findings = self.lasting_findings()?;
         // What is known to be unreadable is not read a second time.
         let skipped: HashSet<ChainId> = findings.iter().filter_map(unreadable_layer).collect();
         let mut layers = self.store.layers()?;
         layers.retain(|layer| !skipped.contains(&layer.chain_id));
-        let damages = content::check_layers(&self.store, &layers, on_checked);
+        let mut damages = content::check_layers(&self.store, &layers, on_checked);
+        // A layer loses its record before its first file.
+        damages.retain(|damage| self.has_still(&layers, damage.chain()));
         let users = problem::Users::find(&self.store)?;
         let (leftovers, findings): (Vec<_>, Vec<_>) =
             findings.into_iter().partition(|finding| matches!(finding, Finding::Leftover(_)));
@@ -84,6 +93,29 @@ impl Engine {
             layers: layers.len(),
             content_bytes: layers.iter().map(|layer| layer.size_bytes).sum(),
         })
+    }
+
+    /// Returns what is found each time, for a change of another process is found half-made only once.
+    fn lasting_findings(&self) -> Result<Vec<Finding>, DiskError> {
+        let mut findings = self.store.fsck()?;
+        for _ in 0..CONFIRMATIONS {
+            if findings.is_empty() {
+                break;
+            }
+            let again: HashSet<String> =
+                self.store.fsck()?.iter().map(|found| format!("{found:?}")).collect();
+            findings.retain(|finding| again.contains(&format!("{finding:?}")));
+        }
+        Ok(findings)
+    }
+
+    /// Whether the layer `chain` is the one that `layers` has, and not removed or replaced since.
+    fn has_still(&self, layers: &[Layer], chain: ChainId) -> bool {
+        let before = layers.iter().find(|layer| layer.chain_id == chain);
+        match self.store.find_layer(chain) {
+            Ok(now) => now.as_ref() == before,
+            Err(_) => true,
+        }
     }
 }
 

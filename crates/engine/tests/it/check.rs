@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::SystemTime;
 
 use shale_engine::check::repair::Repaired;
 use shale_engine::check::{CheckReport, Severity};
+use shale_engine::images::remove::Remove;
 use shale_engine::progress::{Progress, Silent};
 use shale_engine::{Access, Engine};
 use shale_oci::Reference;
@@ -50,6 +51,23 @@ impl Victim {
 
 fn check_root(root: &Path) -> CheckReport {
     Engine::open_to_check(root, Access::Read).unwrap().check(&|_| ()).unwrap()
+}
+
+/// The callback stands for another process that removes images while the largest layer is read.
+#[test]
+fn a_layer_that_is_removed_meanwhile_is_not_damaged() {
+    let victim = Victim::new();
+    let engine = Engine::open_to_check(&victim.root, Access::Write).unwrap();
+    let other = Engine::open(&victim.root).unwrap();
+    let once = Once::new();
+    let remove_all = || {
+        for image in other.store().image_ids().unwrap() {
+            let _ = other.remove(&image.to_string(), Remove { force: true, prune: true });
+        }
+    };
+    let report = engine.check(&|_| once.call_once(remove_all)).unwrap();
+    assert_ne!(other.store().layers().unwrap().len(), report.layers, "some layers went");
+    assert_eq!(codes(&report), Vec::<&str>::new());
 }
 
 fn codes(report: &CheckReport) -> Vec<&'static str> {
