@@ -12,7 +12,7 @@ use crate::gc::{Garbage, GcItem};
 use crate::images::{ImageError, StoredImage};
 use crate::layers::{self, Index, LayerDamage, LayerError};
 use crate::references::{self, ReferencesError};
-use crate::{Store, containers};
+use crate::{Store, mounts};
 
 /// How bad a [`Finding`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -264,19 +264,11 @@ impl Store {
     }
 
     fn check_containers(&self, findings: &mut Vec<Finding>) -> Result<(), DiskError> {
-        let mounts = self.mounts()?;
-        let lost = containers::without_mount(&self.layout, &mounts)?;
-        findings.extend(lost.into_iter().map(|name| Finding::Container { name }));
-        for mount in mounts {
-            let has_layer = match mount.parent {
-                Some(parent) => matches!(self.find_layer(parent), Ok(Some(_))),
-                None => true,
-            };
-            let mut has_directories = true;
-            for id in mount.mount_id.iter().chain(&mount.init_id) {
-                has_directories &= durable::metadata(&self.layout.cache(id))?.is_some();
-            }
-            if mount.is_damaged || !has_layer || !has_directories {
+        let damaged = mounts::damaged(&self.layout)?;
+        findings.extend(damaged.iter().cloned().map(|name| Finding::Container { name }));
+        for mount in self.mounts()? {
+            let Some(parent) = mount.parent else { continue };
+            if !damaged.contains(&mount.name) && !matches!(self.find_layer(parent), Ok(Some(_))) {
                 findings.push(Finding::Container { name: mount.name });
             }
         }

@@ -15,10 +15,9 @@ use crate::layers::{self, Removal};
 use crate::layout::{self, Layout};
 use crate::lease::{Lease, Purpose};
 use crate::lock::AccessError;
-use crate::mounts::Mount;
 use crate::reach::Roots;
 use crate::references::{self, ReferencesError};
-use crate::{Store, containers, sweep};
+use crate::{Store, mounts, sweep};
 
 /// What [`Store::gc`] does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,12 +212,7 @@ impl Found {
         let mut roots = Roots::find(layout)?;
         let in_use = directories_in_use(layout, &roots, &unfinished_removals)?;
 
-        let mut damaged_mounts = containers::without_mount(layout, &roots.mounts)?;
-        for mount in &roots.mounts {
-            if mount.is_damaged || has_lost_directory(layout, mount)? {
-                damaged_mounts.push(mount.name.clone());
-            }
-        }
+        let damaged_mounts = mounts::damaged(layout)?;
         let mut missing_layers = roots.missing(layout)?;
         missing_layers.extend(layers::without_directory(layout)?);
         let is_orphan =
@@ -309,13 +303,6 @@ impl Found {
         failures.extend(self.links.iter().filter_map(remove_link));
         failures
     }
-}
-
-/// Whether a container that has a record names a directory that is not there.
-fn has_lost_directory(layout: &Layout, mount: &Mount) -> Result<bool, DiskError> {
-    let Some(mount_id) = &mount.mount_id else { return Ok(true) };
-    Ok(durable::metadata(&layout.container(&mount.name))?.is_some()
-        && durable::metadata(&layout.cache(mount_id))?.is_none())
 }
 
 /// Lists the images that have a name and no config. Names that cannot be read name nothing here: what images need, their

@@ -6,6 +6,7 @@
 //! Promise: a lease whose flock is free belongs to nobody alive; its leftovers may be removed.
 //! Not here: removing them.
 
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -37,7 +38,8 @@ impl Purpose {
         match self {
             Purpose::NewLayer { cache_id, link, write_set } => format!("new.{cache_id}.{link}.{write_set}"),
             Purpose::Mount { name, mount_id, link, init_link } => {
-                format!("mount.{name}.{mount_id}.{link}.{init_link}")
+                // Who made a container may not have given its lease back when somebody else removes the container.
+                format!("mount.{name}.{mount_id}.{link}.{init_link}.{}", random::hex(8))
             }
             Purpose::Staging { directory } => format!("staging.{directory}"),
             Purpose::Hold { chain } => format!("hold.{}.{}", chain.hex(), random::hex(8)),
@@ -70,6 +72,7 @@ impl Purpose {
             "mount" => {
                 let mut part = || parts.next().map(str::to_owned);
                 let (name, mount_id, link, init_link) = (part()?, part()?, part()?, part()?);
+                part();
                 let are_ids = layout::is_cache_id(&name) && layout::is_cache_id(&mount_id);
                 if !are_ids || !layout::is_link(&link) || !layout::is_link(&init_link) {
                     return None;
@@ -181,9 +184,45 @@ pub(crate) fn survey(directory: &Path) -> Result<Leases, DiskError> {
     Ok(leases)
 }
 
+/// Lists the containers that somebody is making or removing, or was when it was killed.
+pub(crate) fn mounts(directory: &Path) -> Result<HashSet<String>, DiskError> {
+    let purposes = durable::names(directory)?.into_iter().filter_map(|name| Purpose::parse(&name));
+    Ok(purposes
+        .filter_map(|purpose| match purpose {
+            Purpose::Mount { name, .. } => Some(name),
+            _ => None,
+        })
+        .collect())
+}
+
 impl Lease {
     /// Removes a dead process's lease, after all that it names is gone.
     pub(crate) fn bury(self) -> Result<(), DiskError> {
         durable::remove_file(&self.path).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_is_leased_by_who_made_it_and_by_who_removes_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let purpose = || Purpose::Mount {
+            name: "a".repeat(64),
+            mount_id: "b".repeat(64),
+            link: "A".repeat(26),
+            init_link: "B".repeat(26),
+        };
+        let (maker, _) = Lease::take(directory.path(), purpose).unwrap();
+        let (_remover, _) = Lease::take(directory.path(), purpose).unwrap();
+        assert_eq!(survey(directory.path()).unwrap().live, [purpose(), purpose()]);
+        drop(maker);
+        assert_eq!(mounts(directory.path()).unwrap(), HashSet::from(["a".repeat(64)]));
+        // As named by earlier versions.
+        let name = purpose().file_name();
+        let earlier = name.rsplit_once('.').unwrap().0;
+        assert_eq!(Purpose::parse(earlier), Some(purpose()));
     }
 }

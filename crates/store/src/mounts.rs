@@ -11,10 +11,9 @@ mod remove;
 
 use shale_oci::ChainId;
 
-use crate::Store;
 use crate::durable::{self, DiskError};
-use crate::layers;
 use crate::layout::{self, Layout};
+use crate::{Store, containers, layers, lease};
 
 pub use create::{BeginMountError, NewMount, PublishContainerError};
 pub use durability::Durability;
@@ -60,6 +59,10 @@ pub(crate) fn read(layout: &Layout) -> Result<Vec<Mount>, DiskError> {
                 .filter(|id| layout::is_cache_id(id))
         };
         let (mount_file, init_file, parent_file) = (file("mount-id")?, file("init-id")?, file("parent")?);
+        if mount_file.is_none() && durable::metadata(&directory.join(&name))?.is_none() {
+            // Removed since it was listed.
+            continue;
+        }
         let has_init = init_file.is_some();
         let mount_id = id(mount_file);
         let init_id = id(init_file);
@@ -69,4 +72,41 @@ pub(crate) fn read(layout: &Layout) -> Result<Vec<Mount>, DiskError> {
         mounts.push(Mount { name, mount_id, init_id, parent, is_damaged });
     }
     Ok(mounts)
+}
+
+/// Lists the containers whose mount is missing, cannot be read, or names a directory that is not there.
+///
+/// Others make and remove containers meanwhile, under a lease: damage is what is found twice, with no lease in between.
+pub(crate) fn damaged(layout: &Layout) -> Result<Vec<String>, DiskError> {
+    let mut found = suspects(layout)?;
+    if !found.is_empty() {
+        let leased = lease::mounts(&layout.leases())?;
+        let again = suspects(layout)?;
+        found.retain(|name| !leased.contains(name) && again.contains(name));
+    }
+    Ok(found)
+}
+
+fn suspects(layout: &Layout) -> Result<Vec<String>, DiskError> {
+    let mounts = read(layout)?;
+    let mut found = containers::without_mount(layout, &mounts)?;
+    for mount in mounts {
+        if mount.is_damaged || has_lost_directory(layout, &mount)? {
+            found.push(mount.name);
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a container that has a record names a directory that is not there.
+fn has_lost_directory(layout: &Layout, mount: &Mount) -> Result<bool, DiskError> {
+    if durable::metadata(&layout.container(&mount.name))?.is_none() {
+        return Ok(false);
+    }
+    for id in mount.mount_id.iter().chain(&mount.init_id) {
+        if durable::metadata(&layout.cache(id))?.is_none() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

@@ -184,6 +184,23 @@ fn while_a_container_names_a_directory_that_is_not_there_no_directory_goes() {
 }
 
 #[test]
+fn a_container_that_somebody_makes_or_removes_is_not_damaged() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let store = open(root);
+    let orphan = root.join("overlay2").join("f".repeat(64));
+    let id = "c".repeat(64);
+    let making = store.begin_mount(&id, None).unwrap();
+    fs::remove_file(root.join("image/overlay2/layerdb/mounts").join(&id).join("mount-id")).unwrap();
+    fs::create_dir_all(&orphan).unwrap();
+    let is_it = |finding: &Finding| matches!(finding, Finding::Container { .. });
+    assert!(!store.fsck().unwrap().iter().any(is_it));
+    let report = gc(&store);
+    assert_eq!((report.items.len(), report.damaged_mounts), (1, vec![]));
+    drop(making);
+}
+
+#[test]
 fn while_a_name_has_no_image_no_layer_goes() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path());
