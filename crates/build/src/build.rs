@@ -23,8 +23,9 @@ use crate::ports::{Images, Output};
 use crate::stage::StageState;
 use crate::tree::KnownFiles;
 
-/// What a build made.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a build made. Its layers are held until this is dropped: give the image its name before.
+#[must_use = "who collects garbage may take the image away before it has a name"]
+#[derive(Debug)]
 pub struct Built {
     /// The image.
     pub image: ImageId,
@@ -32,6 +33,7 @@ pub struct Built {
     pub stages: Vec<ImageId>,
     /// The steps of all stages that were built, in order.
     pub steps: Vec<StepReport>,
+    _kept: Kept,
 }
 
 /// What one step of a build came to.
@@ -64,7 +66,7 @@ impl From<BuildError> for Failed {
 }
 
 /// What a build keeps until it is over.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Kept {
     /// Layers that it made.
     pub published: Vec<PublishedLayers>,
@@ -212,7 +214,8 @@ impl Builder<'_> {
             image = self.write_for_buildkit(&last)?;
         }
         self.sync()?;
-        Ok(Built { image, stages, steps: std::mem::take(&mut self.reports) })
+        let (steps, kept) = (std::mem::take(&mut self.reports), std::mem::take(&mut self.kept));
+        Ok(Built { image, stages, steps, _kept: kept })
     }
 
     /// Returns a builder for one stage that knows what this one knows, and the finished stages `dependencies`.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use shale_dockerfile::{Command, CommandLine, Healthcheck, Pair, Step, parse_ports};
-use shale_oci::{Empty, RunConfig};
+use shale_oci::{ChainId, Empty, ImageConfig, ImageId, RunConfig};
 
 use crate::build::Builder;
 use crate::commit::StepResult;
@@ -188,7 +188,7 @@ impl Builder<'_> {
             }
         };
         // Somebody may have removed the image since the list was made; then it is no hit.
-        let Ok(found) = self.config_of(image) else {
+        let Some(found) = self.hold_image(image) else {
             stage.probes = false;
             return Ok(false);
         };
@@ -198,11 +198,16 @@ impl Builder<'_> {
         Ok(true)
     }
 
-    fn find_step(
-        &self,
-        stage: &StageState,
-        config: &RunConfig,
-    ) -> Result<Option<shale_oci::ImageId>, BuildError> {
+    /// Returns the config of an image whose layers are here and sound, and stay until the build is over.
+    fn hold_image(&mut self, image: ImageId) -> Option<ImageConfig> {
+        let config = self.config_of(image).ok()?;
+        if let Some(top) = ChainId::stack(&config.rootfs.diff_ids).pop() {
+            self.kept.held.push(self.store.hold_layer(top).ok()??);
+        }
+        Some(config)
+    }
+
+    fn find_step(&self, stage: &StageState, config: &RunConfig) -> Result<Option<ImageId>, BuildError> {
         let epoch = self.options.source_date_epoch;
         let made = epoch.map(|epoch| jiff::Timestamp::from_second(epoch).unwrap_or_default());
         let found = self.cache().find(self.store, stage.image, config, made)?;

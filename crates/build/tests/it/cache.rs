@@ -22,6 +22,21 @@ fn a_second_build_is_the_first_ones_image() {
     assert_eq!(hits(&machine.build_with(dockerfile, Dialect::Shale, &options).text), 0);
 }
 
+// Else `image prune` of another process takes the image before it has a name.
+#[test]
+fn the_layers_are_held_until_the_image_can_have_its_name() {
+    let Some(machine) = Machine::new() else { return };
+    let dockerfile = "FROM base\nRUN echo x > /x\n";
+    for hits_expected in [0, 1] {
+        let built = machine.build(dockerfile, Dialect::Shale);
+        let top = machine.store.image(built.image()).unwrap().unwrap().top().unwrap();
+        assert_eq!(hits(&built.text), hits_expected);
+        assert!(machine.store.held_layers().unwrap().contains(&top));
+        drop(built);
+        assert!(machine.store.held_layers().unwrap().is_empty());
+    }
+}
+
 // Builder reference 6 and 19: content, mode and names count, times do not.
 #[test]
 fn content_counts_and_time_does_not() {

@@ -81,7 +81,7 @@ impl Machine {
         let parsed = Dockerfile::parse(dockerfile.as_bytes(), "Dockerfile", Dialect::Shale).unwrap();
         let built = build(&self.store, &parsed, &Context::empty(), &options, &Base(*image), &told);
         let text = told.0.into_inner().unwrap();
-        built.unwrap_or_else(|failed| panic!("{failed}\n{text}"));
+        drop(built.unwrap_or_else(|failed| panic!("{failed}\n{text}")));
         let from = text.rfind("Running in ").unwrap();
         let to = text.rfind("Removing intermediate").unwrap();
         text[from..to].split_once('\n').unwrap().1.to_owned()

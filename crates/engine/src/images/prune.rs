@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 
 use shale_oci::ImageId;
-use shale_store::RemoveImageError;
+use shale_store::{Name, RemoveImageError};
 
 use super::filter::Filter;
 use super::list::{Conditions, ListError};
@@ -38,6 +38,8 @@ pub enum PruneError {
 impl Engine {
     /// Removes images without a tag or, with `all`, all that no container uses; those that the filters hold for.
     ///
+    /// What a living process holds is left alone: the steps of a build that is under way have no name yet.
+    ///
     /// # Errors
     /// [`PruneError`]; what was removed before stays removed.
     pub fn prune_images(&self, all: bool, filters: &[Filter]) -> Result<Pruned, PruneError> {
@@ -53,6 +55,8 @@ impl Engine {
         }
         let images = self.all_images().map_err(ListError::from)?;
         let references = self.store.references().map_err(ListError::from)?;
+        // After the images: a build gives its layers back when its image has its name.
+        let held = self.store.held_layers().map_err(ListError::from)?;
         let conditions = Conditions::of(self, &references, filters).map_err(ListError::from)?;
         let with_children: HashSet<ImageId> =
             images.iter().filter_map(|listed| listed.image.parent).collect();
@@ -73,12 +77,16 @@ impl Engine {
             if !all && names.iter().any(|name| !name.is_digest()) {
                 continue;
             }
-            let targets: Vec<String> = match names.as_slice() {
-                [] => vec![id.hex()],
-                names => names.iter().map(|name| name.key.to_owned()).collect(),
+            if names.is_empty() && listed.image.top().is_some_and(|top| held.contains(&top)) {
+                continue;
+            }
+            let by_name = |name: &Name<'_>| self.remove(name.key, Remove { force: false, prune: true });
+            let outcomes: Vec<_> = match names.as_slice() {
+                [] => vec![self.remove_unnamed(id)],
+                names => names.iter().map(by_name).collect(),
             };
-            for target in targets {
-                match self.remove(&target, Remove { force: false, prune: true }) {
+            for outcome in outcomes {
+                match outcome {
                     Ok(removed) => pruned.removed.extend(removed),
                     // Something needs it, or it went together with another or by the hand of another process.
                     Err(

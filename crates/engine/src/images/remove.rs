@@ -134,6 +134,16 @@ impl Engine {
         }
     }
 
+    /// Removes an image that has no name, and each parent that nobody needs.
+    ///
+    /// # Errors
+    /// [`RemoveError`]; a name that it got meanwhile is not taken away.
+    pub(super) fn remove_unnamed(&self, image: ImageId) -> Result<Vec<Removed>, RemoveError> {
+        let mut removed = Vec::new();
+        self.delete(image, Remove { force: false, prune: true }, false, &mut removed)?;
+        Ok(removed)
+    }
+
     fn names_of(&self, image: ImageId) -> Result<Vec<(String, String)>, ReferencesError> {
         let references = self.store.references()?;
         let names = references.of_image(image);
@@ -210,7 +220,10 @@ impl Engine {
                 Err(error) => return Err(error),
             }
             let parent = self.store.image(image).ok().flatten().and_then(|found| found.parent);
-            self.untag_all(image, removed)?;
+            // Without force it had no name a moment ago; one that it got since is not taken away.
+            if force {
+                self.untag_all(image, removed)?;
+            }
             let gone = self.store.remove_image(image)?;
             removed.push(Removed::Deleted(gone.id.to_string()));
             removed.extend(gone.layers.iter().map(|chain| Removed::Deleted(chain.to_string())));

@@ -10,7 +10,7 @@ use shale_testkit::image::{LayerBuilder, sha256};
 
 use crate::archive::engine;
 
-fn options(reference: Option<&str>) -> Import {
+pub fn options(reference: Option<&str>) -> Import {
     Import {
         changes: vec!["CMD [\"/x\"]".to_owned()],
         message: "Imported from -".to_owned(),
@@ -19,15 +19,15 @@ fn options(reference: Option<&str>) -> Import {
     }
 }
 
-fn import(engine: &Engine, archive: Vec<u8>, import: &Import, now: &str) -> Result<ImageId, ImportError> {
+pub fn import(engine: &Engine, archive: Vec<u8>, import: &Import, now: &str) -> Result<ImageId, ImportError> {
     engine.import(Box::new(Cursor::new(archive)), import, &now.parse::<Zoned>().unwrap())
 }
 
-fn tar() -> Vec<u8> {
+pub fn tar() -> Vec<u8> {
     LayerBuilder::new().directory("etc", 0o755).file("etc/x", 0o600, &[1; 70_000]).tar()
 }
 
-const NOW: &str = "2026-11-22T03:00:00.5+01:00[+01:00]";
+pub const NOW: &str = "2026-11-22T03:00:00.5+01:00[+01:00]";
 
 #[test]
 fn every_compression_gives_the_same_layer() {

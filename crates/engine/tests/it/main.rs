@@ -7,6 +7,7 @@ mod copy;
 mod explain;
 mod golden;
 mod import;
+mod prune;
 mod pull;
 mod push;
 mod usage;

@@ -67,13 +67,14 @@ pub fn run(context: &Context, build: &Build) -> Result<(), Failure> {
     let bases = Bases { context, engine: &engine, is_quiet: is_quiet || is_piped || output.live.is_some() };
     options.cache_from = cache::fetch(&cache_sources, &engine, &bases, options.platform.as_ref());
     let built = shale_build::build(engine.store(), &dockerfile, &input.context, &options, &bases, &output);
-    let Built { image, stages, steps } =
-        built.map_err(|failed| report(&failed, &dockerfile, dialect, &output))?;
+    // Kept to the end: it holds the layers until the image has its names.
+    let built = built.map_err(|failed| report(&failed, &dockerfile, dialect, &output))?;
+    let Built { image, ref stages, ref steps, .. } = built;
     if build.verify {
         let again = BuildOptions { no_cache: true, ..options };
         let built = shale_build::build(engine.store(), &dockerfile, &input.context, &again, &bases, &output);
         let built = built.map_err(|failed| report(&failed, &dockerfile, dialect, &output))?;
-        verify(&engine, (image, &steps), (built.image, &built.steps))?;
+        verify(&engine, (image, steps), (built.image, &built.steps))?;
         output.text(&format!("Verified: two builds made {}\n", image.short()));
     }
     if let Some(path) = &build.iid_file {
@@ -89,7 +90,7 @@ pub fn run(context: &Context, build: &Build) -> Result<(), Failure> {
         output.deliver(context, &engine, image, &tags)?;
     }
     for target in &cache_targets {
-        target.deliver(context, &engine, image, &stages)?;
+        target.deliver(context, &engine, image, stages)?;
     }
     if is_piped {
         return Ok(());
@@ -98,7 +99,7 @@ pub fn run(context: &Context, build: &Build) -> Result<(), Failure> {
         println!("{image}");
     } else if io::stdout().is_terminal() {
         drop(output);
-        print_table(&steps);
+        print_table(steps);
     }
     Ok(())
 }

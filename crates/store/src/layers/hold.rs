@@ -1,5 +1,6 @@
 //! Keeping published layers from being deleted while somebody builds upon them.
 
+use std::collections::HashSet;
 use std::ops::Deref;
 
 use shale_oci::ChainId;
@@ -9,7 +10,7 @@ use super::{Layer, LayerDamage, LayerError};
 use crate::Store;
 use crate::durable::DiskError;
 use crate::layout::Layout;
-use crate::lease::{Lease, Purpose};
+use crate::lease::{self, Lease, Purpose};
 use crate::lock::{self, AccessError};
 
 /// A published layer that no process deletes before this is dropped.
@@ -126,6 +127,21 @@ impl Store {
         let top = layers.last().map(|layer: &Layer| layer.chain_id);
         let lease = top.map(|top| hold(&self.layout, top)).transpose()?;
         Ok(HeldLayers { layers, damage, _lease: lease })
+    }
+
+    /// Returns the layers that living processes hold, or have published and not named yet; not those below them.
+    ///
+    /// # Errors
+    /// [`DiskError`].
+    pub fn held_layers(&self) -> Result<HashSet<ChainId>, DiskError> {
+        let live = lease::survey(&self.layout.leases())?.live;
+        Ok(live
+            .into_iter()
+            .filter_map(|purpose| match purpose {
+                Purpose::Hold { chain } => Some(chain),
+                _ => None,
+            })
+            .collect())
     }
 
     fn load_sound(&self, index: &mut Index<'_>, chain: ChainId) -> Result<Option<Layer>, HoldError> {

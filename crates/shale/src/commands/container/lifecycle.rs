@@ -124,6 +124,12 @@ pub fn prune(context: &Context, force: bool, filters: &[String]) -> Result<(), F
                 reclaimed_bytes += size_bytes;
                 removed.push(record.id);
             }
+            // Started or removed since it was listed.
+            Err(
+                RemoveContainerError::Running(_)
+                | RemoveContainerError::Paused(_)
+                | RemoveContainerError::Find(FindContainerError::NoSuchContainer(_)),
+            ) => {}
             Err(error) => complain(&format!("{:#}", anyhow::Error::from(error))),
         }
     }
