@@ -41,6 +41,9 @@ pub enum FilterError {
     /// Not a condition on images.
     #[error("invalid filter '{0}': known are before, dangling, label, label!, reference, since and until")]
     Unknown(String),
+    /// Not a pattern of Go's `path.Match`. The message is Go's.
+    #[error("syntax error in pattern")]
+    Pattern,
     /// Not a value for this condition.
     #[error("invalid filter '{name}={value}': {expected}")]
     Value {
@@ -69,11 +72,23 @@ impl Filter {
             "label!" => Ok(Filter::NotLabel(Label::parse(value))),
             "before" => Ok(Filter::Before(value.to_owned())),
             "since" => Ok(Filter::Since(value.to_owned())),
-            "reference" => Ok(Filter::Reference(value.to_owned())),
+            "reference" => Filter::reference(value),
             "until" => parse_moment(value, now)
                 .map(Filter::Until)
                 .ok_or_else(|| bad("write a duration such as 24h, or a time such as 2026-01-31T10:00:00Z")),
             _ => Err(FilterError::Unknown(name)),
+        }
+    }
+
+    /// Returns the condition that a name matches `pattern`.
+    ///
+    /// # Errors
+    /// [`FilterError::Pattern`].
+    pub fn reference(pattern: &str) -> Result<Filter, FilterError> {
+        if is_pattern(pattern) {
+            Ok(Filter::Reference(pattern.to_owned()))
+        } else {
+            Err(FilterError::Pattern)
         }
     }
 }
@@ -137,7 +152,7 @@ fn parse_go_duration(text: &str) -> Result<Span, ()> {
 
 /// Returns whether `name` matches `pattern` as Go's `path.Match` has it: `*` and `?` stop at a slash.
 ///
-/// A malformed pattern matches nothing.
+/// A malformed pattern may match nothing; [`Filter::reference`] refuses it.
 pub fn matches(pattern: &str, name: &str) -> bool {
     let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
     // The classic walk with one fallback: linear in the name for each star.
@@ -175,24 +190,78 @@ fn match_one(pattern: &[char], character: char) -> Option<usize> {
     match pattern {
         ['?', ..] => (character != '/').then_some(1),
         ['\\', literal, ..] => (*literal == character).then_some(2),
-        ['[', rest @ ..] => {
-            let negated = rest.first() == Some(&'^');
-            let class = &rest[usize::from(negated)..];
-            let end = class.iter().skip(1).position(|end| *end == ']')? + 1;
-            let inside = in_class(&class[..end], character);
-            (inside != negated).then_some(1 + usize::from(negated) + end + 1)
+        ['[', class @ ..] => {
+            let class = Class::read(class)?;
+            (class.has(character) != class.is_negated).then_some(1 + class.length)
         }
         [literal, ..] => (*literal == character).then_some(1),
         [] => None,
     }
 }
 
-fn in_class(class: &[char], character: char) -> bool {
-    match class {
-        [low, '-', high, rest @ ..] => (*low..=*high).contains(&character) || in_class(rest, character),
-        [one, rest @ ..] => *one == character || in_class(rest, character),
-        [] => false,
+/// Whether `pattern` follows the grammar of Go's `path.Match`.
+fn is_pattern(pattern: &str) -> bool {
+    let pattern: Vec<char> = pattern.chars().collect();
+    let mut rest = pattern.as_slice();
+    loop {
+        rest = match rest {
+            [] => return true,
+            ['\\'] => return false,
+            ['\\', _, rest @ ..] => rest,
+            ['[', class @ ..] => match Class::read(class) {
+                Some(read) => &class[read.length..],
+                None => return false,
+            },
+            [_, rest @ ..] => rest,
+        };
     }
+}
+
+/// A class of characters, `[^a-z\]]`.
+struct Class {
+    is_negated: bool,
+    ranges: Vec<(char, char)>,
+    /// Characters of the pattern behind the opening bracket, with the closing one.
+    length: usize,
+}
+
+impl Class {
+    /// Reads what follows an opening bracket; `None` where the grammar allows no such class.
+    fn read(pattern: &[char]) -> Option<Class> {
+        let is_negated = pattern.first() == Some(&'^');
+        let mut rest = &pattern[usize::from(is_negated)..];
+        let mut ranges = Vec::new();
+        loop {
+            if let [']', ..] = rest
+                && !ranges.is_empty()
+            {
+                return Some(Class { is_negated, ranges, length: pattern.len() - rest.len() + 1 });
+            }
+            let low = class_character(&mut rest)?;
+            let mut high = low;
+            if let ['-', behind @ ..] = rest {
+                rest = behind;
+                high = class_character(&mut rest)?;
+            }
+            ranges.push((low, high));
+        }
+    }
+
+    fn has(&self, character: char) -> bool {
+        self.ranges.iter().any(|(low, high)| (*low..=*high).contains(&character))
+    }
+}
+
+/// Takes a character of a class, which a backslash makes any; something has to follow it.
+fn class_character(rest: &mut &[char]) -> Option<char> {
+    let (character, behind) = match *rest {
+        ['-' | ']', ..] => return None,
+        ['\\', character, behind @ ..] => (*character, behind),
+        ['\\'] | [] => return None,
+        [character, behind @ ..] => (*character, behind),
+    };
+    *rest = behind;
+    (!behind.is_empty()).then_some(character)
 }
 
 #[cfg(test)]
@@ -216,8 +285,26 @@ mod tests {
             ("a?c", "a/c", false),
             ("", "", true),
             ("*", "", true),
+            ("[\\]a]", "]", true),
+            ("[\\-]", "-", true),
+            ("[x\\-]", "x", true),
+            ("[^\\-x]", "-", false),
+            ("a[^]]", "ab", false),
         ] {
             assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn patterns_are_those_of_go() {
+        // path.Match of Go 1.24 with each against "zzz" and "a".
+        for pattern in [
+            "[", "[a", "[]a]", "[-]", "[x-]", "[-x]", "[a-]", "[^", "[^]", "\\", "a[", "[\\", "[a-b-c]", "*[",
+        ] {
+            assert_eq!(Filter::reference(pattern), Err(FilterError::Pattern), "{pattern}");
+        }
+        for pattern in ["", "a", "[a]", "[^a-c]", "\\[", "[\\]]", "a]", "*:?", "[a-bc-d]"] {
+            assert!(Filter::reference(pattern).is_ok(), "{pattern}");
         }
     }
 

@@ -163,7 +163,10 @@ impl<'a> Conditions<'a> {
         let mut conditions = Conditions::default();
         for filter in filters {
             match filter {
-                Filter::Dangling(dangling) => conditions.dangling = Some(*dangling),
+                // Of both, Docker takes the one that is true.
+                Filter::Dangling(dangling) => {
+                    conditions.dangling = Some(*dangling || conditions.dangling == Some(true));
+                }
                 Filter::Before(image) => conditions.before = Some(created(image)?),
                 Filter::Since(image) => conditions.since = Some(created(image)?),
                 Filter::Until(moment) => conditions.until = Some(*moment),

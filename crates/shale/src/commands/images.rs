@@ -21,7 +21,10 @@ pub fn run(context: &Context, command: &Images) -> Result<(), Failure> {
     for filter in &command.filters {
         filters.push(Filter::parse(filter, clock.now)?);
     }
-    filters.extend(command.reference.clone().map(Filter::Reference));
+    // No pattern is every image, as with docker.
+    if let Some(pattern) = command.reference.as_deref().filter(|pattern| !pattern.is_empty()) {
+        filters.push(Filter::reference(pattern)?);
+    }
     let engine = context.engine_to_look()?;
     let summaries = engine.list(&List { all: command.all, filters })?;
     let rows: Vec<images::Image> = summaries.iter().map(row).collect();
