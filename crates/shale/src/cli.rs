@@ -122,9 +122,9 @@ fn run(
     mut global: Global,
     columns: usize,
 ) -> Result<Invocation, UsageError> {
-    let (root, spec) = (path[0], path[path.len() - 1]);
+    let spec = path[path.len() - 1];
     let until = if spec.flags_first { Until::Command } else { Until::End };
-    let (mut matches, arguments) = read(rest, &[spec.flags, HELP, root.flags], until)
+    let (mut matches, arguments) = read(rest, &[spec.flags, HELP, tree::global_flags()], until)
         .map_err(|reason| help::flag_error(path, &reason))?;
     matches.arguments.extend_from_slice(arguments);
     // A command may have a flag of the same name, which then is the command's own.

@@ -97,6 +97,11 @@ fn mistakes_have_docker_s_words() {
         "unknown flag: --frob\n\nUsage:  shale images [OPTIONS] [REPOSITORY[:TAG]]\n\nRun 'shale images --help' for more information",
     );
     refused(
+        "rmi -v",
+        125,
+        "unknown shorthand flag: 'v' in -v\n\nUsage:  shale rmi [OPTIONS] IMAGE [IMAGE...]\n\nRun 'shale rmi --help' for more information",
+    );
+    refused(
         "pull",
         1,
         "shale: 'shale pull' requires 1 argument\n\nUsage:  shale pull [OPTIONS] NAME[:TAG|@DIGEST]\n\nRun 'shale pull --help' for more information",

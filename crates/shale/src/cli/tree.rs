@@ -17,6 +17,11 @@ pub(super) fn root() -> &'static Spec {
     &ROOT
 }
 
+/// Returns the program's flags that may also stand behind a command: all but the last, `--version`.
+pub(super) fn global_flags() -> &'static [Flag] {
+    &ROOT.flags[..ROOT.flags.len() - 1]
+}
+
 static ROOT: Spec = Spec {
     name: "shale",
     usage: "[OPTIONS] COMMAND [ARG...]",
