@@ -76,6 +76,9 @@ pub fn render(images: &[Image], options: &Options, clock: &Clock) -> Result<Stri
         "" | "table" if options.quiet => "{{.ID}}".to_owned(),
         "" | "table" if options.digests => TABLE_WITH_DIGESTS.to_owned(),
         "" | "table" => TABLE.to_owned(),
+        "raw" if options.quiet => "image_id: {{.ID}}".to_owned(),
+        "raw" if options.digests => RAW.replace("image_id", "digest: {{.Digest}}\nimage_id"),
+        "raw" => RAW.to_owned(),
         own if own.starts_with("table") && options.digests && !own.contains("{{.Digest}}") => {
             format!("{own}\t{{{{.Digest}}}}")
         }
@@ -92,6 +95,9 @@ pub fn render(images: &[Image], options: &Options, clock: &Clock) -> Result<Stri
         .collect();
     LISTING.render(&format, &rows)
 }
+
+/// The format of old scripts, a paragraph for each name.
+const RAW: &str = "repository: {{.Repository}}\ntag: {{.Tag}}\nimage_id: {{.ID}}\ncreated_at: {{.CreatedAt}}\nvirtual_size: {{.Size}}\n";
 
 /// A row's repository, tag and digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -287,6 +293,29 @@ pub(super) mod tests {
             render(&[image], &options, &clock).unwrap(),
             "IMAGE ID       REPOSITORY   SIZE\nab6b54a0cc35   big          77.5MB\n"
         );
+    }
+
+    #[test]
+    fn the_format_of_old_scripts_is_docker_s() {
+        let image = Image {
+            id: "sha256:dc6af9c5dff33b58607b1dd94c242c86a08280699f107a6959e8ebcca6b7416d".to_owned(),
+            tags: vec![("localhost/busybox".into(), "1".into())],
+            digests: vec![("localhost/busybox".into(), "sha256:69b79d079e2f".into())],
+            created_seconds: 1_795_398_579,
+            size_bytes: 1_982_000,
+            shared_size_bytes: None,
+            containers: None,
+        };
+        let clock = Clock { now: Timestamp::UNIX_EPOCH, zone: TimeZone::UTC };
+        let shown = |quiet, digests| {
+            let options = Options { format: "raw".to_owned(), quiet, digests, no_trunc: false };
+            render(std::slice::from_ref(&image), &options, &clock).unwrap()
+        };
+        // As the CLI 28.2 prints them.
+        let expected = "repository: localhost/busybox\ntag: 1\ndigest: sha256:69b79d079e2f\nimage_id: dc6af9c5dff3\ncreated_at: 2026-11-23 01:49:39 +0000 UTC\nvirtual_size: 1.98MB\n\n";
+        assert_eq!(shown(false, true), expected);
+        assert_eq!(shown(false, false), expected.replace("digest: sha256:69b79d079e2f\n", ""));
+        assert_eq!(shown(true, false), "image_id: dc6af9c5dff3\n");
     }
 
     #[test]
