@@ -11,7 +11,7 @@ use crate::terminal::{
     units::table_size,
 };
 
-const TABLE: &str = "table {{.ID}}\t{{if .CreatedSince}}{{.CreatedSince}}{{else}}N/A{{end}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}";
+const TABLE: &str = "table {{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}";
 const TABLE_FOR_PROGRAMS: &str = "table {{.ID}}\t{{.CreatedAt}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}";
 
 /// Before this second a build date is a placeholder (reproducible builds use 1970 and 1980), so it has no age.
@@ -78,19 +78,26 @@ pub fn render(steps: &[Step], options: &Options, clock: &Clock) -> Result<String
         "" | "table" => TABLE_FOR_PROGRAMS,
         own => own,
     };
-    let rows: Vec<Value> = steps.iter().map(|step| step_row(step, options, clock)).collect();
+    let text = match format {
+        table if table.starts_with("table") => cell,
+        // JSON has escapes of its own.
+        json if json.contains("json") => str::to_owned,
+        _ => |text: &str| screen::escape_lines(text).into_owned(),
+    };
+    let rows: Vec<Value> = steps.iter().map(|step| step_row(step, options, clock, text)).collect();
     LISTING.render(format, &rows)
 }
 
-fn step_row(step: &Step, options: &Options, clock: &Clock) -> Value {
+/// Returns a row; `text` makes safe what the image's maker wrote.
+fn step_row(step: &Step, options: &Options, clock: &Clock, text: fn(&str) -> String) -> Value {
     let created = Timestamp::from_second(step.created_seconds).unwrap_or(Timestamp::UNIX_EPOCH);
     let created_at = age::rfc3339(created, &clock.zone);
     let created_since = match () {
         () if !options.human => created_at.clone(),
-        () if step.created_seconds <= YEAR_2000 => String::new(),
+        () if step.created_seconds <= YEAR_2000 => "N/A".to_owned(),
         () => age::ago(created, clock.now),
     };
-    let created_by = cell(&step.created_by.replace('\t', " "));
+    let created_by = text(&step.created_by.replace('\t', " "));
     let created_by = match options.no_trunc {
         true => created_by,
         false => screen::ellipsis(&created_by, CREATED_BY_COLUMNS).into_owned(),
@@ -101,7 +108,7 @@ fn step_row(step: &Step, options: &Options, clock: &Clock) -> Value {
         Some(id) => short_id(id),
     };
     row([
-        ("Comment", cell(&step.comment)),
+        ("Comment", text(&step.comment)),
         ("CreatedAt", created_at),
         ("CreatedBy", created_by),
         ("CreatedSince", created_since),
@@ -156,5 +163,26 @@ mod tests {
         let clock = Clock { now: Timestamp::UNIX_EPOCH, zone: TimeZone::UTC };
         let shown = render(&[step], &Options::default(), &clock).unwrap();
         assert_eq!(shown.lines().nth(1), Some("<missing>   N/A       a b          0B        \\x1b[2J"));
+    }
+
+    #[test]
+    fn programs_get_line_breaks_as_they_are() {
+        let step = Step {
+            id: None,
+            created_seconds: 0,
+            created_by: "a\tb\nc".into(),
+            size_bytes: 0,
+            comment: "\u{1b}[2J".into(),
+        };
+        let clock = Clock { now: Timestamp::UNIX_EPOCH, zone: TimeZone::UTC };
+        let shown = |format: &str| {
+            let options = Options { format: format.to_owned(), ..Options::default() };
+            render(std::slice::from_ref(&step), &options, &clock).unwrap()
+        };
+        // As the CLI 28.2 prints them, but for the escape sequence.
+        let json = r#"{"Comment":"\u001b[2J","CreatedAt":"1970-01-01T00:00:00Z","CreatedBy":"a b\nc","CreatedSince":"N/A","ID":"\u003cmissing\u003e","Size":"0B"}"#;
+        assert_eq!(shown("{{json .}}").trim_end(), json);
+        assert_eq!(shown("json").trim_end(), json);
+        assert_eq!(shown("{{.CreatedSince}}|{{.CreatedBy}}|{{.Comment}}"), "N/A|a b\nc|\\x1b[2J\n");
     }
 }

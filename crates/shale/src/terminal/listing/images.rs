@@ -13,6 +13,9 @@ use crate::terminal::{
 
 const NONE: &str = "<none>";
 
+/// Go's zero time, the begin of year 1, which has no age.
+const GO_ZERO_TIME: i64 = -62_135_596_800;
+
 const TABLE: &str = "table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{if .CreatedSince}}{{.CreatedSince}}{{else}}N/A{{end}}\t{{.Size}}";
 const TABLE_WITH_DIGESTS: &str = "table {{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{if .CreatedSince}}{{.CreatedSince}}{{else}}N/A{{end}}\t{{.Size}}";
 
@@ -137,12 +140,13 @@ fn names(image: &Image, shows_digests: bool, row_per_digest: bool) -> Vec<Name<'
 
 fn image_row(image: &Image, name: Name<'_>, is_short: bool, clock: &Clock) -> Value {
     let created = Timestamp::from_second(image.created_seconds).unwrap_or(Timestamp::UNIX_EPOCH);
+    let is_zero = image.created_seconds == GO_ZERO_TIME;
     let not_counted = || "N/A".to_owned();
     let unique_bytes = image.shared_size_bytes.map(|shared| image.size_bytes.saturating_sub(shared));
     row([
         ("Containers", image.containers.map_or_else(not_counted, |count| count.to_string())),
         ("CreatedAt", age::go_time(created, &clock.zone)),
-        ("CreatedSince", age::ago(created, clock.now)),
+        ("CreatedSince", if is_zero { String::new() } else { age::ago(created, clock.now) }),
         ("Digest", cell(name.digest)),
         ("ID", if is_short { short_id(&image.id) } else { &image.id }.to_owned()),
         ("Repository", cell(name.repository)),
@@ -293,6 +297,27 @@ pub(super) mod tests {
             render(&[image], &options, &clock).unwrap(),
             "IMAGE ID       REPOSITORY   SIZE\nab6b54a0cc35   big          77.5MB\n"
         );
+    }
+
+    #[test]
+    fn an_image_of_year_1_has_no_age() {
+        let image = Image {
+            id: format!("sha256:{}", "ab".repeat(32)),
+            tags: vec![("y1".into(), "1".into())],
+            digests: vec![],
+            created_seconds: GO_ZERO_TIME,
+            size_bytes: 2,
+            shared_size_bytes: None,
+            containers: None,
+        };
+        let clock = Clock { now: Timestamp::UNIX_EPOCH, zone: TimeZone::UTC };
+        let shown = |format: &str| {
+            let options = Options { format: format.to_owned(), ..Options::default() };
+            render(std::slice::from_ref(&image), &options, &clock).unwrap()
+        };
+        // As the CLI 28.2 prints them.
+        assert!(shown("").ends_with("y1           1         abababababab   N/A       2B\n"), "{}", shown(""));
+        assert_eq!(shown("{{.CreatedSince}}|{{.CreatedAt}}"), "|0001-01-01 00:00:00 +0000 UTC\n");
     }
 
     #[test]
