@@ -14,8 +14,11 @@ pub enum ChangeError {
     /// An instruction that does more than change a config. The message is Docker's.
     #[error("{0} is not a valid change command")]
     NotAChange(String),
-    /// The instruction is malformed.
-    #[error("{}", .0.docker_message(Dialect::Classic))]
+    /// There is no instruction in them. The message is Docker's.
+    #[error("file with no instructions")]
+    Nothing,
+    /// The instruction is malformed. There is no file to speak of, nor a line.
+    #[error("{}", .0.fault)]
     Parse(Box<ParseError>),
     /// The instructions cannot be put in order.
     #[error(transparent)]
@@ -45,6 +48,9 @@ pub(crate) fn apply(config: RunConfig, changes: &[String]) -> Result<RunConfig, 
     // A second stage would take what is in the first with it.
     if dockerfile.stages.len() != 1 {
         return Err(ChangeError::NotAChange("from".to_owned()));
+    }
+    if dockerfile.stages[0].instructions.is_empty() {
+        return Err(ChangeError::Nothing);
     }
     for instruction in &dockerfile.stages[0].instructions {
         if !is_change(&instruction.command) {
@@ -225,6 +231,27 @@ mod tests {
     fn a_stop_signal_is_a_change_too() {
         // The documentation does not list it and dockerd 20.10.24 refuses it; its value is that of a build.
         check(&["STOPSIGNAL SIGTERM"], r#"{"StopSignal": "SIGTERM"}"#);
+    }
+
+    #[test]
+    fn malformed_changes_are_refused_in_dockers_words() {
+        // Each text was read from dockerd 20.10.24.
+        for (change, expected) in [
+            ("ENV", "ENV requires at least one argument"),
+            ("ENV a", "ENV must have two arguments"),
+            ("ENV a=b c", "Syntax error - can't find = in \"c\". Must be of the form: name=value"),
+            ("LABEL a", "LABEL must have two arguments"),
+            ("USER", "USER requires exactly one argument"),
+            ("VOLUME", "VOLUME requires at least one argument"),
+            ("HEALTHCHECK x", "Unknown type \"X\" in HEALTHCHECK (try CMD)"),
+            ("EXPOSE x", "Invalid containerPort: x"),
+            ("", "file with no instructions"),
+            (" ", "file with no instructions"),
+            ("# nothing", "file with no instructions"),
+        ] {
+            let error = apply(RunConfig::default(), &[change.to_owned()]).unwrap_err();
+            assert_eq!(error.to_string(), expected, "{change:?}");
+        }
     }
 
     #[test]
