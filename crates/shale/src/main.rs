@@ -15,14 +15,12 @@ use cli::{Action, Invocation};
 use commands::{Failure, tour};
 use context::Context;
 use shale_engine::containers::start::{SUPERVISOR_WORD, settle_supervised};
-use terminal::screen;
+use terminal::{output, screen};
 
 /// Exit code of a command that failed, as docker's.
 const EXIT_FAILURE: u8 = 1;
 /// Exit code after Ctrl-C, as a shell reports it.
 const EXIT_INTERRUPTED: u8 = 130;
-/// Exit code when the reader of the output went away, as a shell reports it.
-const EXIT_BROKEN_PIPE: u8 = 141;
 
 fn main() -> ExitCode {
     // Started by itself: the processes that stay when the one that started them is killed.
@@ -35,7 +33,7 @@ fn main() -> ExitCode {
         Some(word) if word == SUPERVISOR_WORD => return supervise(words.collect()),
         _ => {}
     }
-    end_quietly_without_reader();
+    end_where_output_is_lost();
     let columns = screen::size(io::stdin()).map_or(80, |size| size.columns);
     let invocation = match cli::parse(std::env::args_os().skip(1), columns) {
         Ok(invocation) => invocation,
@@ -44,17 +42,21 @@ fn main() -> ExitCode {
             return ExitCode::from(usage.exit_code);
         }
     };
-    ExitCode::from(run(invocation))
+    let code = run(invocation);
+    ExitCode::from(match output::lost() {
+        Some(lost) if code == 0 => lost.tell(),
+        _ => code,
+    })
 }
 
-/// Makes `shale images | head -1` end as other programs do: `println!` panics when nobody reads any more, and so does
-/// `eprintln!`.
-fn end_quietly_without_reader() {
+/// Makes `shale images | head -1` end as other programs do: `println!` panics when nobody reads any more, or when the disk
+/// is full, and so does `eprintln!`.
+fn end_where_output_is_lost() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         let message = panic.payload_as_str().unwrap_or_default();
-        if message.starts_with("failed printing to stdout") {
-            std::process::exit(EXIT_BROKEN_PIPE.into());
+        if let Some(lost) = output::Lost::of_panic(message) {
+            std::process::exit(lost.tell().into());
         }
         if message.starts_with("failed printing to stderr") {
             std::process::exit(EXIT_FAILURE.into());
@@ -76,10 +78,10 @@ fn supervise(words: Vec<OsString>) -> ExitCode {
 fn run(Invocation { action, global }: Invocation) -> u8 {
     match action {
         Action::Help { text, to_stderr: true } => write_all(io::stderr(), &text),
-        Action::Help { text, to_stderr: false } => write_all(io::stdout(), &text),
+        Action::Help { text, to_stderr: false } => write_all(output::stdout(), &text),
         Action::Version => {
             let text = format!("Shale version {}, build {}\n", env!("CARGO_PKG_VERSION"), context::BUILD);
-            write_all(io::stdout(), &text)
+            write_all(output::stdout(), &text)
         }
         Action::Complete(request) => commands::completion::answer(&Context::new(global), &request),
         Action::Run(command) => {
@@ -98,6 +100,8 @@ fn report(context: &Context, failure: &Failure) -> u8 {
     match failure {
         Failure::Interrupted => EXIT_INTERRUPTED,
         Failure::Reported { exit_code } => *exit_code,
+        // The command says what the kernel said; what matters is whether anybody is there to read.
+        Failure::Error(error) if let Some(lost) = output::lost_by(error) => lost.tell(),
         Failure::Error(error) => {
             let message = format!("{error:#}");
             eprintln!("Error: {}", screen::escape_lines(&message));
@@ -109,7 +113,7 @@ fn report(context: &Context, failure: &Failure) -> u8 {
     }
 }
 
-/// Writes text; a reader that went away is no failure of the command.
+/// Writes text; what standard output lost is told at the end.
 fn write_all(mut output: impl Write, text: &str) -> u8 {
     let _ = output.write_all(text.as_bytes());
     0

@@ -6,6 +6,7 @@
 pub mod age;
 pub mod json;
 pub mod listing;
+pub mod output;
 pub mod progress;
 pub mod prompt;
 pub mod screen;

@@ -22,6 +22,7 @@ use shale_oci::{ImageConfig, ImageId, Platform, Reference};
 use super::{Failure, SUPERVISE};
 use crate::cli::Build;
 use crate::context::{Context, ShownProgress};
+use crate::terminal::output::stdout;
 use crate::terminal::screen;
 use crate::terminal::units::human_size;
 use flags::Shown;
@@ -260,7 +261,7 @@ impl Output for Text {
         if let Some(live) = &self.live {
             return locked(live).text(text);
         }
-        let mut stdout = io::stdout().lock();
+        let mut stdout = stdout();
         // A reader that went away does not stop the build.
         let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
     }

@@ -13,8 +13,8 @@ use super::Failure;
 use crate::cli::Explain;
 use crate::context::Context;
 use crate::terminal::json::{Escape, compact, indented};
-use crate::terminal::screen;
 use crate::terminal::template::{Subject, Template};
+use crate::terminal::{output, screen};
 
 /// Says what an identifier is and how it connects, or what an image wastes.
 pub fn run(context: &Context, command: &Explain) -> Result<(), Failure> {
@@ -35,21 +35,19 @@ pub fn run(context: &Context, command: &Explain) -> Result<(), Failure> {
 pub(super) fn print(
     format: Option<&str>,
     result: &impl Serialize,
-    text: impl FnOnce(Option<usize>) -> String,
+    render: impl FnOnce(Option<usize>) -> String,
 ) -> Result<(), Failure> {
-    let output = match format {
+    let text = match format {
         None | Some("") => {
             let stdout = std::io::stdout();
             let columns = || screen::size(&stdout).map_or(80, |size| size.columns);
-            text(screen::is_terminal(&stdout).then(columns))
+            render(screen::is_terminal(&stdout).then(columns))
         }
         Some("json") => indented(&document(result)?, Escape::Nothing) + "\n",
         Some("{{json .}}") => compact(&document(result)?, Escape::Nothing) + "\n",
         Some(source) => Template::parse(source)?.render(&document(result)?, Subject::Document)? + "\n",
     };
-    // A reader that went away, such as `head`, is no failure.
-    let _ = std::io::stdout().write_all(output.as_bytes());
-    Ok(())
+    Ok(output::stdout().write_all(text.as_bytes())?)
 }
 
 fn document(result: &impl Serialize) -> Result<Value, Failure> {

@@ -19,6 +19,7 @@ use super::Failure;
 use crate::cli::ManifestInspect;
 use crate::context::Context;
 use crate::terminal::json::Escape;
+use crate::terminal::output;
 use reindent::reindent;
 
 /// Prints a manifest or a list of manifests: as docker does, or the bytes alone.
@@ -45,7 +46,7 @@ pub fn run(context: &Context, inspect: &ManifestInspect) -> Result<(), Failure> 
         }
         Ok(text(&client, &reference, inspect.verbose).await?.into_bytes())
     })?;
-    let mut output = std::io::stdout().lock();
+    let mut output = output::stdout();
     output.write_all(&text)?;
     output.flush()?;
     Ok(())

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use shale_oci::Platform;
 use super::Failure;
 use crate::cli::Save;
 use crate::context::Context;
-use crate::terminal::screen;
+use crate::terminal::{output, screen};
 
 /// Small writes, the headers, are joined; contents are larger and pass by.
 const BUFFER_BYTES: usize = 64 << 10;
@@ -35,7 +35,7 @@ pub fn run(context: &Context, command: &Save) -> Result<(), Failure> {
     match &command.output {
         Some(path) if is_stream(path) => write_to(&archive, File::options().write(true).open(path)?)?,
         Some(path) => write_file(&archive, path)?,
-        None => write_to(&archive, File::from(io::stdout().as_fd().try_clone_to_owned()?))?,
+        None => write_to(&archive, output::unbuffered_stdout()?)?,
     }
     Ok(())
 }
@@ -97,14 +97,15 @@ fn write_and_name(archive: &Archive<'_>, path: &Path) -> Result<(), anyhow::Erro
         }
         // Not every file system has files without names.
         Err(Errno::OPNOTSUPP | Errno::ISDIR) => {
-            write_to(archive, openat(CWD, path, flags | OFlags::CREATE | OFlags::EXCL, mode)?.into())
+            let file = openat(CWD, path, flags | OFlags::CREATE | OFlags::EXCL, mode)?;
+            write_to(archive, File::from(file))
         }
         Err(error) => Err(error.into()),
     }
 }
 
-fn write_to(archive: &Archive<'_>, file: File) -> Result<(), anyhow::Error> {
-    let mut out = BufWriter::with_capacity(BUFFER_BYTES, file);
+fn write_to(archive: &Archive<'_>, output: impl Write) -> Result<(), anyhow::Error> {
+    let mut out = BufWriter::with_capacity(BUFFER_BYTES, output);
     archive.write(&mut out)?;
     Ok(out.flush()?)
 }

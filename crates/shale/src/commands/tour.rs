@@ -11,7 +11,8 @@ use anyhow::{Context as _, anyhow, bail};
 use rustix::io::{FdFlags, fcntl_setfd};
 
 use super::Failure;
-use crate::{EXIT_BROKEN_PIPE, EXIT_FAILURE, EXIT_INTERRUPTED};
+use crate::terminal::output::EXIT_BROKEN_PIPE;
+use crate::{EXIT_FAILURE, EXIT_INTERRUPTED};
 
 const DOCKERFILE: &str = r#"FROM scratch
 COPY greeting /etc/greeting

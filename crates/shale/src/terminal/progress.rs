@@ -13,6 +13,7 @@ use std::{
 };
 
 pub use self::bar::Transfer;
+use super::output;
 use super::screen::{self, Size};
 
 /// Between two drawings of one line of which only the numbers change. Docker's daemon waits as long.
@@ -57,7 +58,7 @@ impl Progress {
     /// Shows progress on standard output as `surface` says.
     pub fn new(surface: Surface) -> Progress {
         let size = || screen::size(io::stdout()).unwrap_or(Size { columns: 200, rows: 50 });
-        Progress::to(surface, Box::new(io::stdout()), Box::new(size))
+        Progress::to(surface, Box::new(output::stdout()), Box::new(size))
     }
 
     /// Shows progress on standard output: lines with bars where that is a terminal, else plain lines without percentages.

@@ -2,5 +2,6 @@
 
 mod completion;
 mod docker_cli;
+mod output;
 mod servers;
 mod tour;

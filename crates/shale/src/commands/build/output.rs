@@ -11,6 +11,7 @@ use shale_oci::{ImageId, Reference};
 use super::flags::{refused, tags};
 use crate::commands::{Failure, push};
 use crate::context::Context;
+use crate::terminal::output;
 
 /// Small writes, the headers, are joined.
 const BUFFER_BYTES: usize = 64 << 10;
@@ -156,7 +157,7 @@ fn write(
 ) -> Result<(), Failure> {
     match target {
         Target::Stdout => {
-            let mut out = BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock());
+            let mut out = BufWriter::with_capacity(BUFFER_BYTES, output::unbuffered_stdout()?);
             fill(&mut out)?;
             out.flush()?;
         }

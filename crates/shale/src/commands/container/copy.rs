@@ -9,8 +9,8 @@ use shale_engine::containers::copy::CopyOptions;
 use crate::cli::container::ContainerCopy;
 use crate::commands::Failure;
 use crate::context::Context;
-use crate::terminal::screen;
 use crate::terminal::units::human_size;
+use crate::terminal::{output, screen};
 
 /// One side of a copy.
 enum Side<'a> {
@@ -49,7 +49,7 @@ pub fn run(context: &Context, copy: &ContainerCopy) -> Result<(), Failure> {
             return Err(anyhow!("copying between containers is not supported").into());
         }
         (Side::Container(container, path), Side::Stream) => {
-            let mut stdout = io::BufWriter::new(io::stdout());
+            let mut stdout = io::BufWriter::new(output::unbuffered_stdout()?);
             context.engine_beside(container)?.copy_out_tar(
                 container,
                 Path::new(path),

@@ -8,7 +8,7 @@ use anyhow::anyhow;
 
 use crate::commands::Failure;
 use crate::context::Context;
-use crate::terminal::screen;
+use crate::terminal::{output, screen};
 
 /// Prints what a container changed.
 pub fn diff(context: &Context, container: &str) -> Result<(), Failure> {
@@ -18,7 +18,7 @@ pub fn diff(context: &Context, container: &str) -> Result<(), Failure> {
         let path = change.path.to_string_lossy();
         text.push_str(&format!("{} {}\n", change.kind.letter(), screen::escape(&path)));
     }
-    Ok(io::stdout().lock().write_all(text.as_bytes())?)
+    Ok(output::stdout().write_all(text.as_bytes())?)
 }
 
 /// Writes a container's files as one tar.
@@ -35,7 +35,7 @@ pub fn export(context: &Context, container: &str, output: Option<&Path>) -> Resu
             Err(anyhow!("cowardly refusing to save to a terminal. Use the -o flag or redirect").into())
         }
         None => {
-            let mut stdout = io::BufWriter::new(io::stdout());
+            let mut stdout = io::BufWriter::new(output::unbuffered_stdout()?);
             engine.export_container(container, &mut stdout)?;
             Ok(stdout.flush()?)
         }

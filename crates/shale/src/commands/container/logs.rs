@@ -10,6 +10,7 @@ use shale_runtime::log::{LogOptions, LogReader, LogStream};
 use crate::cli::container::Logs;
 use crate::commands::Failure;
 use crate::context::Context;
+use crate::terminal::output;
 
 /// Prints what a container wrote, each stream to its own.
 pub fn run(context: &Context, logs: &Logs) -> Result<(), Failure> {
@@ -31,7 +32,7 @@ pub fn run(context: &Context, logs: &Logs) -> Result<(), Failure> {
     let options =
         LogOptions { tail, since: moment(&logs.since, "since")?, until: moment(&logs.until, "until")? };
     let mut reader = LogReader::open(&engine.container_log(&record)?, options)?;
-    let mut stdout = io::BufWriter::new(io::stdout().lock());
+    let mut stdout = io::BufWriter::new(output::unbuffered_stdout()?);
     let mut stderr = io::stderr().lock();
     loop {
         let entry = match reader.next_entry()? {

@@ -11,7 +11,7 @@ use crate::cli::container::ShowStats;
 use crate::commands::Failure;
 use crate::context::Context;
 use crate::terminal::listing::stats::{Options, Usage, render};
-use crate::terminal::screen;
+use crate::terminal::{output, screen};
 
 /// Between two readings, of which a rate is made.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -36,7 +36,7 @@ pub fn run(context: &Context, command: &ShowStats) -> Result<(), Failure> {
         if on_screen {
             text.insert_str(0, HOME);
         }
-        io::stdout().lock().write_all(text.as_bytes())?;
+        output::stdout().write_all(text.as_bytes())?;
         if command.no_stream {
             return Ok(());
         }
