@@ -162,6 +162,11 @@ impl Global {
     }
 
     fn take_unless(&mut self, matches: &Matches, is_own: impl Fn(&str) -> bool) -> Result<(), UsageError> {
+        // Else a script whose variable is not set would work on the default store.
+        if !is_own("data-root") && matches.text("data-root") == Some("") {
+            let text = "invalid argument \"\" for \"--data-root\" flag: it names no directory".to_owned();
+            return Err(UsageError { text, exit_code: 125 });
+        }
         let path = |flag| matches.filled(flag).filter(|_| !is_own(flag)).map(PathBuf::from);
         self.data_root = path("data-root").or_else(|| self.data_root.take());
         self.config = path("config").or_else(|| self.config.take());

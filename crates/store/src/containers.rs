@@ -5,7 +5,6 @@
 //!
 //! Source: moby `container/container.go` and `container/state.go` as written by 20.10.24 and 28.5.2.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 
@@ -121,7 +120,7 @@ pub(crate) fn without_mount(layout: &Layout, mounts: &[Mount]) -> Result<Vec<Str
 }
 
 fn read(layout: &Layout, id: &str) -> Option<Container> {
-    let file = File::open(layout.container(id)).ok()?;
+    let file = durable::open(&layout.container(id)).ok()??;
     let mut json = Vec::new();
     let length = file.take(RECORD_BYTES_MAX + 1).read_to_end(&mut json).ok()?;
     (length as u64 <= RECORD_BYTES_MAX).then(|| parse(id, &json)).flatten()

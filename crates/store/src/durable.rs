@@ -11,6 +11,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 /// A system call on the store's disk that failed.
@@ -35,6 +36,9 @@ impl DiskError {
         self.source.kind()
     }
 }
+
+/// Files that are longer are none that Docker or Shale wrote: the names of a million images take less.
+const FILE_BYTES_MAX: u64 = 256 << 20;
 
 type Result<T, E = DiskError> = std::result::Result<T, E>;
 
@@ -267,16 +271,22 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>> {
 
 /// Opens a file to read; `None` when there is nothing.
 pub(crate) fn open(path: &Path) -> Result<Option<File>> {
-    match File::open(path) {
+    match open_to_read(path) {
         Ok(file) => Ok(Some(file)),
         Err(error) if is_absence(&error) => Ok(None),
         Err(source) => Err(DiskError::new("read", path, source)),
     }
 }
 
+/// Opens what should be a regular file. A damaged store may have a pipe there, on which nobody is to wait: it has no
+/// content.
+fn open_to_read(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)
+}
+
 /// Three system calls for the small files of which a store has thousands.
 fn read_once(path: &Path) -> io::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
+    let mut file = open_to_read(path)?;
     let mut buffer = [0; 4096];
     let mut length = 0;
     while length < buffer.len() {
@@ -289,7 +299,10 @@ fn read_once(path: &Path) -> io::Result<Vec<u8>> {
         }
     }
     let mut content = buffer.to_vec();
-    file.read_to_end(&mut content)?;
+    file.take(FILE_BYTES_MAX).read_to_end(&mut content)?;
+    if content.len() as u64 > FILE_BYTES_MAX {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
     Ok(content)
 }
 

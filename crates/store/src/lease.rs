@@ -168,12 +168,8 @@ pub(crate) fn survey(directory: &Path) -> Result<Leases, DiskError> {
     let mut leases = Leases::default();
     for name in durable::names(directory)? {
         let path = directory.join(&name);
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            // Given back, or changed its purpose: a change happens under the commit lock or is seen by its new name.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(source) => return Err(DiskError::new("open", &path, source)),
-        };
+        // Not there: given back, or changed its purpose; a change happens under the commit lock or is seen by its new name.
+        let Some(file) = durable::open(&path)? else { continue };
         let purpose = Purpose::parse(&name);
         match lock::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => leases.dead.push((purpose, Lease { file, path, abandoned: true })),

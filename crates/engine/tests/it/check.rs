@@ -118,6 +118,31 @@ fn layers_that_docker_does_not_load() {
     check(|victim| fs::remove_dir_all(layer(victim, "")).unwrap(), &["image-layer-missing"]);
 }
 
+fn replace_by_pipe(path: PathBuf) {
+    fs::remove_file(&path).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+}
+
+#[test]
+fn a_pipe_in_place_of_a_file_is_damage_and_nobody_waits_for_it() {
+    let damaged = |code| ["image-layer-damaged", code];
+    let layer = |victim: &Victim, file: &str| victim.layer(PULLED_CHAIN, file);
+    check(|victim| replace_by_pipe(layer(victim, "size")), &damaged("layer-size"));
+    check(|victim| replace_by_pipe(layer(victim, "diff")), &damaged("layer-diff-id"));
+    check(|victim| replace_by_pipe(layer(victim, "cache-id")), &damaged("layer-cache-id"));
+    check(|victim| replace_by_pipe(layer(victim, "tar-split.json.gz")), &["layer-tar-split-missing"]);
+    check(|victim| replace_by_pipe(victim.images("imagedb/content/sha256").join(PULLED)), &["image-content"]);
+    check(|victim| replace_by_pipe(victim.images("repositories.json")), &["names-damaged"]);
+    // Without an end, too.
+    check(
+        |victim| {
+            fs::remove_file(layer(victim, "size")).unwrap();
+            std::os::unix::fs::symlink("/dev/zero", layer(victim, "size")).unwrap();
+        },
+        &["image-unreadable", "layer-unreadable"],
+    );
+}
+
 #[test]
 fn layers_that_docker_loads_and_cannot_use() {
     // notarsplit, badtarsplit

@@ -86,6 +86,9 @@ fn global_flags_stand_before_or_after_the_command() {
         assert!(invocation.global.debug, "{line}");
     }
     refused("--log-level loud images", 1, "unable to parse logging level: loud");
+    let text = "invalid argument \"\" for \"--data-root\" flag: it names no directory";
+    refused("--data-root= images", 125, text);
+    refused("images --data-root=", 125, text);
 }
 
 #[test]

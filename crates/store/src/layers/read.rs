@@ -1,7 +1,6 @@
 //! Loading layers with Docker's tolerance.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -64,7 +63,8 @@ impl Store {
     /// [`DiskError`] when the file is not there. A damaged one shows itself while it is read.
     pub fn open_tar_split(&self, layer: &Layer) -> Result<impl Read + Send + use<>, DiskError> {
         let path = self.layout.layer(layer.chain_id).join("tar-split.json.gz");
-        let file = File::open(&path).map_err(|source| DiskError::new("open", &path, source))?;
+        let file = durable::open(&path)?
+            .ok_or_else(|| DiskError::new("open", &path, std::io::ErrorKind::NotFound))?;
         Ok(MultiGzDecoder::new(BufReader::with_capacity(64 * 1024, file)))
     }
 
