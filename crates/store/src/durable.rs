@@ -179,8 +179,15 @@ pub(crate) fn symlink(target: &str, path: &Path) -> Result<()> {
     std::os::unix::fs::symlink(target, path).map_err(|source| DiskError::new("create", path, source))
 }
 
+/// Renames a file or a directory. An empty directory in the place of a file, which a damaged store may have, goes.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
-    fs::rename(from, to).map_err(|source| DiskError::new("rename to", to, source))
+    let renamed = match fs::rename(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+            fs::remove_dir(to).and_then(|()| fs::rename(from, to))
+        }
+        renamed => renamed,
+    };
+    renamed.map_err(|source| DiskError::new("rename to", to, source))
 }
 
 /// Makes the names in a directory durable.
@@ -233,9 +240,13 @@ pub(crate) fn sync_filesystems(points: &[&SyncPoint]) -> Result<()> {
     Ok(())
 }
 
-/// Removes the file or symlink `path`; says whether it was there.
+/// Removes the file or symlink `path`, or an empty directory in its place; says whether it was there.
 pub(crate) fn remove_file(path: &Path) -> Result<bool> {
-    match fs::remove_file(path) {
+    let removed = match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => fs::remove_dir(path),
+        removed => removed,
+    };
+    match removed {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(source) => Err(DiskError::new("remove", path, source)),
@@ -260,11 +271,12 @@ fn in_parent<T>(path: &Path, act: impl FnOnce(File, &[u8]) -> io::Result<T>) -> 
     act(File::open(parent)?, name.as_bytes())
 }
 
-/// Reads a file; `None` when it or a directory on the way is not there.
+/// Reads a file; `None` when it or a directory on the way is not there. A directory in its place has no content.
 pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     match read_once(path) {
         Ok(content) => Ok(Some(content)),
         Err(error) if is_absence(&error) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => Ok(Some(Vec::new())),
         Err(source) => Err(DiskError::new("read", path, source)),
     }
 }
@@ -306,8 +318,10 @@ fn read_once(path: &Path) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
+/// Whether a path leads nowhere, also by a link to itself, as a damaged store may have one.
 fn is_absence(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(Errno::NOTDIR.raw_os_error())
+    let leads_nowhere = [Errno::NOENT, Errno::NOTDIR, Errno::LOOP].map(|errno| Some(errno.raw_os_error()));
+    leads_nowhere.contains(&error.raw_os_error())
 }
 
 /// Lists the names in a directory, in the order of the directory; an absent directory is empty.

@@ -4,6 +4,7 @@
 //! comparing the files of a layer with its tar-split record, which is the engine's part.
 
 use std::io;
+use std::path::PathBuf;
 
 use shale_oci::{ChainId, ImageId};
 
@@ -28,6 +29,12 @@ pub enum Severity {
 /// One thing that is not as it should be.
 #[derive(Debug, thiserror::Error)]
 pub enum Finding {
+    /// Something else lies where a directory of the store should.
+    #[error("{} is no directory", .path.display())]
+    Directory {
+        /// Where.
+        path: PathBuf,
+    },
     /// The names of all images are lost; dockerd does not start.
     #[error(transparent)]
     Names(ReferencesError),
@@ -38,6 +45,8 @@ pub enum Finding {
         repository: String,
         /// The reference.
         key: String,
+        /// The image that is not there; `None` when the name points at nothing.
+        image: Option<ImageId>,
     },
     /// A name is not in familiar form; Docker lists it and then cannot find it.
     #[error("{key}, of the repository {repository}, is not in the form in which Docker looks names up")]
@@ -87,6 +96,7 @@ impl Finding {
     /// Returns a word for the kind of finding, which never changes.
     pub fn code(&self) -> &'static str {
         match self {
+            Finding::Directory { .. } => "directory-damaged",
             Finding::Names(_) => "names-damaged",
             Finding::NameWithoutImage { .. } => "name-without-image",
             Finding::NameNotFamiliar { .. } => "name-not-familiar",
@@ -187,13 +197,24 @@ impl Store {
     /// # Errors
     /// [`DiskError`] when a directory cannot be listed.
     pub fn fsck(&self) -> Result<Vec<Finding>, DiskError> {
-        let mut findings = Vec::new();
+        let mut findings = self.check_directories();
+        if !findings.is_empty() {
+            // All else would only say that what should be in them is not there.
+            return Ok(findings);
+        }
         self.check_names(&mut findings)?;
         self.check_images(&mut findings)?;
         self.check_layers(&mut findings)?;
         self.check_containers(&mut findings)?;
         findings.extend(self.garbage()?.items.into_iter().map(Finding::Leftover));
         Ok(findings)
+    }
+
+    fn check_directories(&self) -> Vec<Finding> {
+        let found = |path: &PathBuf| durable::metadata(path).is_ok_and(|there| there.is_some());
+        // A link to a directory is one, as for Docker.
+        let damaged = self.layout.directories().filter(|path| found(path) && !path.is_dir());
+        damaged.map(|path| Finding::Directory { path }).collect()
     }
 
     fn check_names(&self, findings: &mut Vec<Finding>) -> Result<(), DiskError> {
@@ -206,14 +227,15 @@ impl Store {
         };
         for (name, image) in references.texts() {
             let (repository, key) = (name.repository.to_owned(), name.key.to_owned());
-            let exists = match image.parse::<ImageId>() {
-                Ok(image) => durable::metadata(&self.layout.content(image))?.is_some(),
-                Err(_) => false,
+            let image = image.parse::<ImageId>().ok();
+            let exists = match image {
+                Some(image) => durable::metadata(&self.layout.content(image))?.is_some(),
+                None => false,
             };
             if !name.is_familiar() {
                 findings.push(Finding::NameNotFamiliar { repository, key });
             } else if !exists {
-                findings.push(Finding::NameWithoutImage { repository, key });
+                findings.push(Finding::NameWithoutImage { repository, key, image });
             }
         }
         Ok(())

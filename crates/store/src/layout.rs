@@ -69,6 +69,12 @@ impl Layout {
         &self.root
     }
 
+    /// All directories that must be ones where they are there.
+    pub(crate) fn directories(&self) -> impl Iterator<Item = PathBuf> {
+        let made = DIRECTORIES.iter().map(|(name, _)| self.root.join(name));
+        made.chain([self.mounts(), self.containers()])
+    }
+
     pub(crate) fn driver(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }

@@ -97,6 +97,7 @@ impl Problem {
         let image = match finding {
             Finding::Image(error) => image_of(error),
             Finding::ImageParent { id, .. } => Some(*id),
+            Finding::NameWithoutImage { image, .. } => *image,
             _ => None,
         };
         let images = match (image, layer) {
@@ -167,13 +168,17 @@ fn image_of(error: &ImageError) -> Option<ImageId> {
 /// Source of what follows: what dockerd 20.10.24 and 28.5.2 did with each damage, `fixtures/docker/*/damage-probe.txt`.
 fn words(code: &str) -> (&'static str, &'static str) {
     match code {
+        "directory-damaged" => (
+            "what belongs in it is not found, and nothing can be written there",
+            "move it away; the next command that writes makes the directory",
+        ),
         "names-damaged" => (
             "dockerd does not start, and no image has a name",
             "restore the file from a backup, or move it away and name the images again with shale tag",
         ),
         "name-without-image" => (
             "the name is not listed and leads nowhere",
-            "pull it again, or take the name away with shale rmi",
+            "shale fsck --repair fetches it again, if its digest is known; or take the name away with shale rmi",
         ),
         "name-not-familiar" => (
             "Docker lists the name, but cannot inspect, run or remove it",

@@ -6,7 +6,6 @@ use std::time::SystemTime;
 
 use shale_oci::{ChainId, ImageConfig, ImageId, Platform, Reference, Repository, Tag};
 use shale_registry_client::Client;
-use shale_store::{DiskError, GcError, MendError};
 
 use super::collect::Collected;
 use super::{CheckReport, Problem};
@@ -28,38 +27,31 @@ pub struct Repaired {
     pub failed: Vec<(ImageId, String)>,
     /// What was removed.
     pub freed: Collected,
+    /// What else went wrong, in words; the rest was done all the same.
+    pub failures: Vec<String>,
 }
 
-/// Why a repair stopped; what it did until then is done.
-#[derive(Debug, thiserror::Error)]
-pub enum RepairError {
-    /// A layer could not be marked or linked.
-    #[error(transparent)]
-    Mend(#[from] MendError),
-    /// Useless things could not be removed.
-    #[error(transparent)]
-    Collect(#[from] GcError),
-    /// The disk failed.
-    #[error(transparent)]
-    Disk(#[from] DiskError),
+impl Repaired {
+    /// Takes a result, or notes why there is none.
+    fn noted<T>(&mut self, result: Result<T, impl std::error::Error>) -> Option<T> {
+        result.map_err(|error| self.failures.push(describe(&error))).ok()
+    }
 }
 
 impl Engine {
     /// Repairs what `report` names; check again to see what is left.
     ///
     /// Images are fetched by digest only, so that no tag moves; where the store knows no digest of an image, the
-    /// repositories in which its layers were seen are searched for it.
-    ///
-    /// # Errors
-    /// [`RepairError`]; that an image could not be fetched is in the result.
+    /// repositories in which its layers were seen are searched for it. What fails stops nothing else and is in the result.
     pub async fn repair(
         &self,
         client: &Client,
         report: &CheckReport,
         progress: &Arc<dyn Progress>,
         now: SystemTime,
-    ) -> Result<Repaired, RepairError> {
-        let mut repaired = Repaired { relinked: self.store.mend_links()?, ..Repaired::default() };
+    ) -> Repaired {
+        let mut repaired = Repaired::default();
+        repaired.relinked = repaired.noted(self.store.mend_links()).unwrap_or_default();
         let damaged: Vec<&Problem> =
             report.problems.iter().filter(|problem| needs_fetching(problem)).collect();
         let condemned: BTreeSet<ChainId> = damaged
@@ -70,7 +62,7 @@ impl Engine {
             .filter_map(|problem| problem.layer)
             .collect();
         for chain in &condemned {
-            self.store.condemn_layer(*chain)?;
+            repaired.noted(self.store.condemn_layer(*chain));
         }
         let images: BTreeSet<ImageId> = damaged.iter().flat_map(|problem| &problem.images).copied().collect();
         for image in images {
@@ -80,10 +72,13 @@ impl Engine {
             }
         }
         for chain in condemned {
-            self.store.acquit_layer(chain)?;
+            repaired.noted(self.store.acquit_layer(chain));
         }
-        repaired.freed = self.collect(false, now)?;
-        Ok(repaired)
+        // A layer that was fetched again has another directory, which those above it have to name.
+        let relinked = repaired.noted(self.store.mend_links()).unwrap_or_default();
+        repaired.relinked.extend(relinked);
+        repaired.freed = repaired.noted(self.collect(false, now)).unwrap_or_default();
+        repaired
     }
 
     /// Pulls an image from the first place that has it; the error is in words for people.
@@ -170,7 +165,9 @@ impl Engine {
 
 /// Whether only a new copy heals it; links are mended from what is here, and a missing parent is nothing to heal.
 fn needs_fetching(problem: &Problem) -> bool {
-    let is_content = problem.code.starts_with("layer-") || problem.code.starts_with("image-");
+    let is_content = problem.code.starts_with("layer-")
+        || problem.code.starts_with("image-")
+        || problem.code == "name-without-image";
     is_content
         && !matches!(
             problem.code,

@@ -286,7 +286,7 @@ impl Pulled {
         let silent: Arc<dyn Progress> = Arc::new(Silent);
         let client = client();
         let repair = engine.repair(&client, &before, &silent, SystemTime::now());
-        let repaired = self.runtime.block_on(repair).unwrap();
+        let repaired = self.runtime.block_on(repair);
         (before, repaired, engine.check(&|_| ()).unwrap())
     }
 }
@@ -340,6 +340,78 @@ fn a_damaged_config_and_missing_files_are_fetched_again() {
     assert!(after.problems.is_empty(), "{:#?}", after.problems);
     assert_eq!(fs::read_to_string(&content).unwrap(), config);
     assert_eq!(fs::read_to_string(pulled.file(1)).unwrap(), "two");
+}
+
+/// Each of them was left as it was by a repair at some time.
+#[test]
+fn one_repair_is_enough() {
+    let second = |pulled: &Pulled| {
+        let engine = Engine::open_to_look(pulled.root.path()).unwrap();
+        let image = engine.load_image(&pulled.reference.familiar()).unwrap();
+        let layers = pulled.root.path().join("image/overlay2/layerdb/sha256");
+        layers.join(image.layers[1].chain_id.hex())
+    };
+    let replace_by_loop = |path: PathBuf| {
+        let _ = fs::remove_file(&path);
+        std::os::unix::fs::symlink("loop", path.with_file_name("loop")).unwrap();
+        std::os::unix::fs::symlink("loop", path).unwrap();
+    };
+    let replace_by_directory = |path: PathBuf| {
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(path).unwrap();
+    };
+    let damages: [&dyn Fn(&Pulled); 8] = [
+        // The layer gets another directory, which the third one has to name.
+        &|pulled| fs::write(second(pulled).join("cache-id"), "").unwrap(),
+        &|pulled| fs::remove_file(second(pulled).join("parent")).unwrap(),
+        &|pulled| replace_by_loop(second(pulled).join("diff")),
+        &|pulled| replace_by_loop(pulled.file(1).ancestors().nth(2).unwrap().join("lower")),
+        &|pulled| replace_by_directory(second(pulled).join("diff")),
+        &|pulled| replace_by_directory(pulled.file(1).ancestors().nth(2).unwrap().join("link")),
+        &|pulled| {
+            let link = pulled.file(1).ancestors().nth(2).unwrap().join("link");
+            let link = fs::read_to_string(link).unwrap();
+            replace_by_directory(pulled.root.path().join("overlay2/l").join(link));
+        },
+        // A name is left, which has a digest.
+        &|pulled| {
+            let contents = pulled.root.path().join("image/overlay2/imagedb/content/sha256");
+            fs::remove_dir_all(&contents).unwrap();
+            fs::create_dir(contents).unwrap();
+        },
+    ];
+    for (index, damage) in damages.iter().enumerate() {
+        let pulled = Pulled::new();
+        damage(&pulled);
+        let (before, repaired, after) = pulled.repair();
+        assert!(!before.is_sound(), "{index}");
+        assert_eq!((&repaired.failed[..], &repaired.failures[..]), (&[][..], &[][..]), "{index}");
+        assert!(after.is_sound(), "{index}: {:#?}", after.problems);
+    }
+}
+
+#[test]
+fn what_is_no_directory_is_told_alone() {
+    for directory in [
+        "image/overlay2/distribution",
+        "image/overlay2/imagedb/content/sha256",
+        "image/overlay2/layerdb/mounts",
+        "containers",
+        "shale",
+        "shale/leases",
+    ] {
+        let victim = Victim::new();
+        let path = victim.root.join(directory);
+        if path.exists() {
+            fs::remove_dir_all(&path).unwrap();
+        }
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "").unwrap();
+        assert_eq!(codes(&check_root(&victim.root)), ["directory-damaged"], "{directory}");
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(path.file_name().unwrap(), &path).unwrap();
+        assert_eq!(codes(&check_root(&victim.root)), ["directory-damaged"], "{directory}");
+    }
 }
 
 #[test]

@@ -34,7 +34,7 @@ pub fn run(context: &Context, repair: bool, quiet: bool) -> Result<(), Failure> 
         let client = context.client()?;
         let progress = ShownProgress::shown(quiet);
         let repaired = context.block_on(async {
-            engine.repair(&client, &report, &progress, SystemTime::now()).await.map_err(Failure::from)
+            Ok::<_, Failure>(engine.repair(&client, &report, &progress, SystemTime::now()).await)
         })?;
         drop(progress);
         print_repaired(&repaired);
@@ -101,6 +101,9 @@ fn print_repaired(repaired: &Repaired) {
     }
     for (image, reason) in &repaired.failed {
         println!("Not fetched: image {image}: {}", screen::escape(reason));
+    }
+    for reason in &repaired.failures {
+        println!("Not done: {}", screen::escape(reason));
     }
     for item in &repaired.freed.items {
         println!("Removed: {} {}", item.kind, screen::escape(&item.name));
