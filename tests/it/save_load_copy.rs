@@ -27,6 +27,50 @@ fn ids(root: &DataRoot) -> (Vec<String>, Vec<String>) {
     (root.configs.keys().cloned().collect(), root.layers.keys().cloned().collect())
 }
 
+/// Makes a directory appear at another place, where nothing can be written, until this is dropped.
+struct ReadOnlyView(PathBuf);
+
+impl ReadOnlyView {
+    fn of(directory: &Path, place: &Path) -> ReadOnlyView {
+        fs::create_dir_all(place).expect("the scratch directory is ours");
+        let mount = require("mount", "mount");
+        run(Command::new(&mount).args(["--bind", text(directory), text(place)])).success();
+        let view = ReadOnlyView(place.to_owned());
+        run(Command::new(mount).args(["-o", "remount,bind,ro", text(place)])).success();
+        view
+    }
+}
+
+impl Drop for ReadOnlyView {
+    fn drop(&mut self) {
+        let _ = Command::new(require("umount", "mount")).arg(&self.0).status();
+    }
+}
+
+#[test]
+fn images_leave_a_disk_that_cannot_be_written() {
+    let scratch = Scratch::new("rescue");
+    let source = DockerRegistry::on_storage(&scratch.folder("s"), &storage(), Access::ReadOnly);
+    let shale = Shale::new(&scratch.folder("shale"));
+    let target = DockerRegistry::start(&scratch.folder("t"), Access::Open);
+    let pulled = format!("{}/images/whiteouts:1", source.host());
+    let pushed = format!("{}/rescued:1", target.host());
+    shale.shale(&["pull", "--quiet", &pulled]);
+    shale.shale(&["tag", &pulled, &pushed]);
+    let [before, after] = ["before.tar", "after.tar"].map(|name| scratch.path().join(name));
+    shale.shale(&["save", "-o", text(&before), &pulled]);
+
+    let place = scratch.path().join("read-only");
+    let _view = ReadOnlyView::of(shale.data_root(), &place);
+    let shale = Shale::on_root(&scratch.folder("user"), &place);
+    assert!(shale.run(&["tag", &pulled, "other:1"]).refusal().contains("Read-only file system"));
+    shale.shale(&["save", "-o", text(&after), &pulled]);
+    assert_eq!(fs::read(&after).expect("it was saved"), fs::read(&before).expect("it was saved"));
+    shale.shale(&["push", &pushed]);
+    let digest = format!("docker://{}/rescued@{}", target.host(), target.digest("rescued", "1"));
+    skopeo(&["inspect", "--tls-verify=false", &digest]).success();
+}
+
 #[test]
 fn docker_loads_what_shale_saves() {
     let scratch = Scratch::new("save");

@@ -6,7 +6,9 @@ pub mod manifest;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use shale_oci::{ConfigError, Descriptor, Digest, ImageConfig, Reference, Repository, Target, media_type};
+use shale_oci::{
+    ConfigError, Descriptor, Digest, ImageConfig, ImageId, Reference, Repository, Target, media_type,
+};
 use shale_registry_client::credentials::{Credential, registry_key};
 use shale_registry_client::{Client, Mount, PutManifestError, RequestError, UploadError};
 use shale_rootfs::GzipPool;
@@ -130,8 +132,8 @@ impl Engine {
         let id = named_image(references.as_ref(), &reference).ok_or_else(absent)?;
         let image = self.store.image(id)?.ok_or_else(absent)?;
         ImageConfig::parse(&image.config)?;
-        // Whoever removes the image meanwhile takes its layers away only when they are sent.
-        let _held = match image.top() {
+        // Whoever removes the image meanwhile takes its layers away only when they are sent. From a read-only disk nobody does.
+        let _held = match image.top().filter(|_| self.store.is_writable()) {
             Some(top) => {
                 Some(self.blocking(move |engine| engine.store.hold_layer(top)).await?.ok_or_else(absent)?)
             }
@@ -159,16 +161,30 @@ impl Engine {
                 Err(error) => return Err(error.into()),
             }
         };
-        let (store, repository) = (Arc::clone(&self.store), repository.clone());
-        let noting = move || store.add_digest(repository.familiar(), &repository.at(digest).familiar(), id);
-        // Others may hold the store's lock for long.
-        match tokio::task::spawn_blocking(noting).await.expect("noting does not panic") {
-            // The digest names what it named first, or the image was removed; the registry has it all the same.
-            Ok(()) | Err(ChangeReferencesError::DigestTaken(_) | ChangeReferencesError::NoSuchImage(_)) => {}
-            Err(error) => return Err(error.into()),
+        if self.store.is_writable() {
+            self.note_digest(repository, digest, id).await?;
         }
         progress.message(&format!("{tag}: digest: {digest} size: {size_bytes}"));
         Ok(Pushed { reference, digest, size_bytes })
+    }
+
+    /// Gives the image the name under which the registry has it.
+    async fn note_digest(
+        &self,
+        repository: &Repository,
+        digest: Digest,
+        id: ImageId,
+    ) -> Result<(), ChangeReferencesError> {
+        let repository = repository.clone();
+        // Others may hold the store's lock for long.
+        let noting = self.blocking(move |engine| {
+            engine.store.add_digest(repository.familiar(), &repository.at(digest).familiar(), id)
+        });
+        match noting.await {
+            // The digest names what it named first, or the image was removed; the registry has it all the same.
+            Err(ChangeReferencesError::DigestTaken(_) | ChangeReferencesError::NoSuchImage(_)) => Ok(()),
+            noted => noted,
+        }
     }
 
     /// Makes all layers be in the repository, and returns their descriptors, bottom first.
@@ -214,7 +230,7 @@ impl Engine {
             .iter()
             .map(|(diff_id, blob)| (*diff_id, V2Metadata::pushed(blob.digest, repository.full(), &push.key)))
             .collect();
-        if !seen.is_empty() {
+        if !seen.is_empty() && self.store.is_writable() {
             let store = Arc::clone(&self.store);
             let noting = tokio::task::spawn_blocking(move || store.add_metadata(&seen));
             noting.await.expect("noting does not panic")?;

@@ -69,6 +69,16 @@ impl Context {
         Ok(engine)
     }
 
+    /// Opens the store for giving images away, which also works from a disk that cannot be written.
+    pub fn engine_to_read(&self) -> Result<Engine, Failure> {
+        user_namespace::enter_if_not_root()?;
+        let root = self.data_root();
+        match Engine::open(&root) {
+            Err(error) if error.is_read_only_disk() => self.engine_to_look(),
+            opened => Ok(opened.with_context(|| format!("could not open the store {}", root.display()))?),
+        }
+    }
+
     /// Opens the store for the files of a container. Those of one that runs are mounted where only its own user namespace has a
     /// say, so an ordinary user enters that one instead of another.
     pub fn engine_beside(&self, container: &str) -> Result<Engine, Failure> {

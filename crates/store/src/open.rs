@@ -55,6 +55,18 @@ pub enum OpenError {
     Disk(#[from] DiskError),
 }
 
+impl OpenError {
+    /// Whether the disk takes no change, so that the store can only be looked at.
+    pub fn is_read_only_disk(&self) -> bool {
+        match self {
+            OpenError::Disk(error) | OpenError::Access(AccessError::Disk(error)) => {
+                error.kind() == std::io::ErrorKind::ReadOnlyFilesystem
+            }
+            _ => false,
+        }
+    }
+}
+
 impl Store {
     /// Opens the data root `root`.
     ///
@@ -91,6 +103,8 @@ impl Store {
             Access::Write => {
                 store.docker.hold(&store.layout)?;
                 make_directories(&store.layout)?;
+                // Says at once that nothing can be written, where all directories are there.
+                drop(lock::open_lock_file(&store.layout.lock())?);
                 for failure in sweep::sweep(&store.layout)? {
                     tracing::warn!(
                         path = %failure.path.display(),
@@ -106,6 +120,11 @@ impl Store {
     /// Returns the root's path, absolute.
     pub fn root(&self) -> &Path {
         self.layout.root()
+    }
+
+    /// Whether the store was opened for writing.
+    pub fn is_writable(&self) -> bool {
+        self.access == Access::Write
     }
 
     pub(crate) fn check_writable(&self) -> Result<(), AccessError> {

@@ -83,7 +83,8 @@ pub enum WriteArchiveError {
 /// An image and the names under which it is saved.
 type Named = (ImageId, Vec<Reference>);
 
-/// An archive that is ready to be written; its layers are held against deletion until this is dropped.
+/// An archive that is ready to be written; its layers are held against deletion until this is dropped, if the store was
+/// opened for writing.
 #[must_use = "nothing was written yet"]
 pub struct Archive<'e> {
     engine: &'e Engine,
@@ -102,7 +103,8 @@ enum Blob {
 impl Engine {
     /// Plans one archive of all images that `names` name: references, IDs, or repositories for all of their tags.
     ///
-    /// Everything is found out before the first byte is written: only damage of a layer's files can stop the writing.
+    /// Everything is found out before the first byte is written: only damage of a layer's files can stop the writing, or,
+    /// in a store that was opened for looking, somebody who deletes them.
     ///
     /// # Errors
     /// [`SaveError`].
@@ -124,7 +126,7 @@ impl Engine {
             let image = self.store.image(id)?.ok_or_else(|| SaveError::NoSuchImage(id.to_string()))?;
             let config = ImageConfig::parse(&image.config)?;
             check_platform(id, &config, platform)?;
-            if let Some(top) = image.top() {
+            if let Some(top) = image.top().filter(|_| self.store.is_writable()) {
                 let missing = || ImageError::LayerMissing { id, chain: top };
                 held.push(self.store.hold_layer(top)?.ok_or_else(missing)?);
             }

@@ -24,7 +24,7 @@ pub fn run(
     if !all_tags && reference.is_name_only() && !quiet {
         println!("Using default tag: latest");
     }
-    let engine = context.engine()?;
+    let engine = context.engine_to_read()?;
     let client = context.client()?;
     let progress = ShownProgress::shown(quiet);
     progress.message(&format!("The push refers to repository [{}]", reference.repository));

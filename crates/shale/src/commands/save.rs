@@ -30,7 +30,7 @@ pub fn run(context: &Context, command: &Save) -> Result<(), Failure> {
     if let Some(path) = &command.output {
         check_output(path)?;
     }
-    let engine = context.engine()?;
+    let engine = context.engine_to_read()?;
     let archive = engine.save(&command.images, platform.as_ref())?;
     match &command.output {
         Some(path) if is_stream(path) => write_to(&archive, File::options().write(true).open(path)?)?,
