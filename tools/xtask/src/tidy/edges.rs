@@ -76,7 +76,7 @@ const EDGES: [(&str, &[&str]); 18] = [
 const TESTKIT: &str = "shale-testkit";
 
 /// Crates from outside, and the only crates of the workspace that may use them.
-const RESERVED: [(&str, &[&str]); 20] = [
+const RESERVED: [(&str, &[&str]); 21] = [
     ("anyhow", &["shale", "shale-xtask", "shale-benches"]),
     ("askama", &["shale-registry"]),
     ("axum", &["shale-registry", "shale-daemon"]),
@@ -97,6 +97,7 @@ const RESERVED: [(&str, &[&str]); 20] = [
     ("tower", ASYNC),
     ("tracing-subscriber", &["shale"]),
     ("rustls", &["shale-registry-client", "shale-registry", "shale-daemon", "shale"]),
+    ("rustls-webpki", &["shale-registry-client"]),
 ];
 
 /// Where sockets are.
