@@ -299,6 +299,11 @@ pub enum CertificateError {
         /// Where the key should be.
         key: PathBuf,
     },
+    /// Neither the system nor `certs.d` has an authority.
+    #[error(
+        "no certificate authority to trust: install ca-certificates, or put the registry's into certs.d/HOST:PORT/ca.crt"
+    )]
+    NoRoots,
     /// The TLS library refuses the combination.
     #[error("could not set up TLS")]
     Tls {

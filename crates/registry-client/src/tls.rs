@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use crate::error::CertificateError;
@@ -43,21 +45,19 @@ pub(crate) fn config(
         .map_err(|error| CertificateError::Tls { source: error.into() })?;
     let own =
         find_folder(certs_d, origin).map(|folder| read_folder(&folder)).transpose()?.unwrap_or_default();
-    let builder = match trust {
-        Trust::Anyone => {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
-        }
+    let verifier: Arc<dyn ServerCertVerifier> = match trust {
+        Trust::Anyone => Arc::new(AnyCertificate(provider)),
         Trust::Verify => {
-            let mut roots = system_roots().clone();
+            let mut authorities = own.authorities;
             if home != origin
                 && let Some(folder) = find_folder(certs_d, home)
             {
-                roots.add_parsable_certificates(read_folder(&folder)?.authorities);
+                authorities.extend(read_folder(&folder)?.authorities);
             }
-            roots.add_parsable_certificates(own.authorities);
-            builder.with_root_certificates(roots)
+            Arc::new(RootOrIssued::new(authorities, provider)?)
         }
     };
+    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
     match own.client {
         None => Ok(builder.with_no_client_auth()),
         Some((chain, key)) => builder
@@ -124,14 +124,105 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Certificate
     found.ok().filter(|found| !found.is_empty()).ok_or_else(invalid)
 }
 
+/// The roots of the system.
+struct SystemRoots {
+    store: RootCertStore,
+    certificates: Vec<CertificateDer<'static>>,
+}
+
 /// Returns the roots of the system, read once: it takes several milliseconds.
-fn system_roots() -> &'static RootCertStore {
-    static ROOTS: OnceLock<RootCertStore> = OnceLock::new();
+fn system_roots() -> &'static SystemRoots {
+    static ROOTS: OnceLock<SystemRoots> = OnceLock::new();
     ROOTS.get_or_init(|| {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        roots
+        let certificates = rustls_native_certs::load_native_certs().certs;
+        let mut store = RootCertStore::empty();
+        store.add_parsable_certificates(certificates.iter().cloned());
+        SystemRoots { store, certificates }
     })
+}
+
+/// Accepts what a root issued, and a root itself: a server may show the very certificate that was put into `certs.d`.
+///
+/// `openssl req -x509` makes such a certificate, an authority by its own word, which webpki takes for no server's.
+///
+/// Source: Go crypto/x509/verify.go, `Certificate.Verify` (a certificate of the pool is a chain by itself).
+#[derive(Debug)]
+struct RootOrIssued {
+    issued: Arc<WebPkiServerVerifier>,
+    /// The roots besides those of the system.
+    own: Vec<CertificateDer<'static>>,
+}
+
+impl RootOrIssued {
+    fn new(
+        own: Vec<CertificateDer<'static>>,
+        provider: Arc<CryptoProvider>,
+    ) -> Result<RootOrIssued, CertificateError> {
+        let mut roots = system_roots().store.clone();
+        roots.add_parsable_certificates(own.iter().cloned());
+        if roots.is_empty() {
+            return Err(CertificateError::NoRoots);
+        }
+        let issued = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
+        let issued = issued.map_err(|error| CertificateError::Tls { source: error.into() })?;
+        Ok(RootOrIssued { issued, own })
+    }
+
+    fn is_root(&self, certificate: &CertificateDer<'_>) -> bool {
+        self.own.contains(certificate) || system_roots().certificates.contains(certificate)
+    }
+}
+
+/// Returns whether only the chain is wanting. The period of validity was looked at before it, the name was not.
+fn is_about_the_chain(error: &rustls::Error) -> bool {
+    match error {
+        rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer) => true,
+        rustls::Error::InvalidCertificate(rustls::CertificateError::Other(other)) => {
+            matches!(other.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
+        }
+        _ => false,
+    }
+}
+
+impl ServerCertVerifier for RootOrIssued {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        between: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        match self.issued.verify_server_cert(certificate, between, name, ocsp_response, now) {
+            Err(error) if is_about_the_chain(&error) && self.is_root(certificate) => {
+                verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.issued.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.issued.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.issued.supported_verify_schemes()
+    }
 }
 
 /// Accepts any certificate; the handshake must still be signed by its key.

@@ -229,6 +229,50 @@ async fn a_registry_with_its_own_authority_is_verified() {
     assert!(client.manifest(&by_name, &latest()).await.is_err());
 }
 
+/// Makes what `openssl req -x509` makes: a certificate that is its own authority.
+fn self_signed(name: &str, expires: i32) -> (tempfile::TempDir, PathBuf, PathBuf) {
+    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.not_after = rcgen::date_time_ymd(expires, 1, 1);
+    let key = KeyPair::generate().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let paths = (folder.path().join("ca.crt"), folder.path().join("ca.key"));
+    std::fs::write(&paths.0, params.self_signed(&key).unwrap().pem()).unwrap();
+    std::fs::write(&paths.1, key.serialize_pem()).unwrap();
+    (folder, paths.0, paths.1)
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_its_own_authority_is_good_where_it_was_put() {
+    let other = Pki::new();
+    // As curl --cacert and skopeo --cert-dir decide.
+    for (name, expires, is_configured, expected) in [
+        ("127.0.0.1", 4000, true, Ok(())),
+        ("127.0.0.1", 4000, false, Err("invalid peer certificate")),
+        ("other.example", 4000, true, Err("not valid for name")),
+        ("127.0.0.1", 2020, true, Err("expired")),
+    ] {
+        let (_folder, certificate, key) = self_signed(name, expires);
+        let setup = Setup { tls: Some((certificate.clone(), key)), ..Setup::default() };
+        let registry = DockerRegistry::start(&setup);
+        let authority = if is_configured { certificate } else { other.authority() };
+        let trusting = certs_d(&registry.host(), &[&authority]);
+        let client = with_password("nobody", |options| {
+            options.certs_d = vec![trusting.path().to_owned()];
+            options.retries.attempts_max = 1;
+        });
+        let answer = client.ping(&registry.host()).await;
+        match (&answer, expected) {
+            (Ok(()), Ok(())) => {}
+            (Err(RequestError::Network { source, .. }), Err(words)) => {
+                let told = source.source.to_string();
+                assert!(told.contains(words), "{name} {expires} {is_configured}: {told}");
+            }
+            _ => panic!("{name} {expires} {is_configured}: {answer:?}"),
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_client_certificate_opens_the_door() {
     let pki = Pki::new();
