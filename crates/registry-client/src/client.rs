@@ -189,7 +189,7 @@ impl Client {
 
     /// Returns where to write a repository to: the registry, never a mirror.
     pub(crate) fn writer(&self, repository: &Repository) -> Result<Endpoint, RequestError> {
-        Endpoint::registry(self.options(), repository.domain())
+        Endpoint::registry(repository.domain())
     }
 
     pub(crate) fn notify(&self, event: &Event) {

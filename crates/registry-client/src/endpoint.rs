@@ -15,8 +15,8 @@ const DOCKER_HUB_HOST: &str = "registry-1.docker.io";
 pub(crate) struct Endpoint {
     /// `host[:port]`.
     pub(crate) name: String,
-    /// Where it may be, best first; more than one where plain http is allowed.
-    pub(crate) candidates: Vec<Origin>,
+    /// Where it is: a mirror as configured; a registry under https, or under http where that is allowed.
+    pub(crate) origin: Origin,
     pub(crate) is_mirror: bool,
     /// Whose credentials it gets: its own, also when it stands in for another registry.
     pub(crate) credentials_key: String,
@@ -40,17 +40,13 @@ impl Source {
 
 impl Endpoint {
     /// Returns the registry with this domain.
-    pub(crate) fn registry(options: &ClientOptions, domain: &str) -> Result<Endpoint, RequestError> {
+    pub(crate) fn registry(domain: &str) -> Result<Endpoint, RequestError> {
         let host = if domain == DOCKER_HUB { DOCKER_HUB_HOST } else { domain };
         let malformed =
             || RequestError::Malformed { host: crate::error::printable(domain), what: "its name" };
-        let secure = Origin::new(Scheme::Https, host).ok_or_else(malformed)?;
-        let mut candidates = vec![secure.clone()];
-        if plain_allowed(options, &secure) {
-            candidates.extend(Origin::new(Scheme::Http, host));
-        }
+        let origin = Origin::new(Scheme::Https, host).ok_or_else(malformed)?;
         let credentials_key = registry_key(domain);
-        Ok(Endpoint { name: host.to_owned(), candidates, is_mirror: false, credentials_key })
+        Ok(Endpoint { name: host.to_owned(), origin, is_mirror: false, credentials_key })
     }
 
     /// Returns the mirrors of a registry, then the registry.
@@ -60,21 +56,14 @@ impl Endpoint {
             .iter()
             .map(|origin| Endpoint {
                 name: origin.authority(),
-                candidates: vec![origin.clone()],
+                origin: origin.clone(),
                 is_mirror: true,
                 credentials_key: registry_key(&origin.authority()),
             })
             .collect();
-        endpoints.push(Endpoint::registry(options, domain)?);
+        endpoints.push(Endpoint::registry(domain)?);
         Ok(endpoints)
     }
-}
-
-/// Returns whether a registry may be asked without TLS: when it is listed, and on loopback unless somebody went to the
-/// length of installing a CA for it.
-fn plain_allowed(options: &ClientOptions, origin: &Origin) -> bool {
-    options.lists_insecure(origin)
-        || (origin.is_loopback() && !crate::tls::has_authority(&options.certs_d, origin))
 }
 
 #[cfg(test)]
@@ -90,17 +79,5 @@ mod tests {
         assert_eq!(names, ["m:5000", "registry-1.docker.io"]);
         assert_eq!(endpoints[0].credentials_key, "m:5000");
         assert_eq!(endpoints[1].credentials_key, "https://index.docker.io/v1/");
-        assert_eq!(endpoints[1].candidates.len(), 1);
-    }
-
-    #[test]
-    fn plain_http_is_for_loopback_and_listed_registries() {
-        let mut options = ClientOptions::default();
-        let schemes =
-            |options: &ClientOptions, domain| Endpoint::registry(options, domain).unwrap().candidates.len();
-        assert_eq!(schemes(&options, "127.0.0.1:5000"), 2);
-        assert_eq!(schemes(&options, "reg:5000"), 1);
-        options.insecure.push(crate::InsecureRegistry::parse("reg:5000").unwrap());
-        assert_eq!(schemes(&options, "reg:5000"), 2);
     }
 }

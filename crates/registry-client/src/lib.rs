@@ -44,8 +44,8 @@ pub use list::ListError;
 pub use login::{LoginError, LoginResult};
 pub use manifest::{DeleteError, ManifestError, ManifestHead, ManifestResponse, PutManifestError};
 pub use options::{
-    ClientOptions, DOCKER_HUB, Event, InsecureRegistry, Limits, Observer, OptionsError, Proxies, Retries,
-    Timeouts,
+    ClientOptions, DOCKER_HUB, Event, InsecureRegistry, Limits, Lookup, Observer, OptionsError, Proxies,
+    Retries, Timeouts,
 };
 pub use origin::{Origin, Scheme};
 pub use secret::Secret;

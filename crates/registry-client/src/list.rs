@@ -127,7 +127,7 @@ impl Client {
     ///
     /// Source: distribution v2 API, "Listing Repositories"; not in the OCI specification.
     pub async fn catalog(&self, registry: &str) -> Result<Vec<Repository>, ListError> {
-        let endpoint = Endpoint::registry(self.options(), registry)?;
+        let endpoint = Endpoint::registry(registry)?;
         let mut repositories = Vec::new();
         let path = "/v2/_catalog".to_owned();
         self.pages(&endpoint, path, Scopes::catalog(), None, |body| {

@@ -50,7 +50,7 @@ impl Client {
     ///
     /// Source: distribution-spec v1.1, "Determining Support".
     pub async fn ping(&self, registry: &str) -> Result<(), RequestError> {
-        let endpoint = Endpoint::registry(self.options(), registry)?;
+        let endpoint = Endpoint::registry(registry)?;
         let call = Call::new(Method::GET, "/v2/".to_owned(), Scopes::default());
         let reply = self.call(&endpoint, "ping", &call).await?;
         match reply.status() {
@@ -71,7 +71,7 @@ impl Client {
         username: &str,
         password: Secret,
     ) -> Result<LoginResult, LoginError> {
-        let endpoint = Endpoint::registry(self.options(), registry)?;
+        let endpoint = Endpoint::registry(registry)?;
         let transport = &self.transport;
         let home = transport.locate(&endpoint).await?;
         let url = home.url("/v2/");

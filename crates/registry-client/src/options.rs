@@ -1,7 +1,7 @@
 //! What a client is told before it starts, and the files of Docker that say it.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +31,8 @@ pub struct ClientOptions {
     pub certs_d: Vec<PathBuf>,
     /// Token servers that a registry (`host:port`) may name although they are elsewhere.
     pub token_realms: BTreeMap<String, Vec<Origin>>,
+    /// Finds the addresses of a host; asked where `insecure` has networks.
+    pub lookup: Lookup,
     /// Where requests pass through on their way.
     pub proxies: Proxies,
     /// The value of `User-Agent`.
@@ -49,6 +51,13 @@ pub struct ClientOptions {
 
 /// Hears about [`Event`]s while an operation runs; must not block.
 pub type Observer = Arc<dyn Fn(&Event) + Send + Sync>;
+
+/// Returns the addresses of a host. It may block: it runs on a thread for that.
+pub type Lookup = Arc<dyn Fn(&str) -> std::io::Result<Vec<IpAddr>> + Send + Sync>;
+
+fn lookup(host: &str) -> std::io::Result<Vec<IpAddr>> {
+    Ok((host, 0).to_socket_addrs()?.map(|address| address.ip()).collect())
+}
 
 /// Something that went wrong on the way and that the client deals with itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +94,7 @@ pub enum Event {
 pub enum InsecureRegistry {
     /// `host` or `host:port`, exactly.
     Host(String),
-    /// All addresses with this prefix.
+    /// All addresses with this prefix, and the hosts that have one of them.
     Network {
         /// The address of the network.
         address: IpAddr,
@@ -171,6 +180,7 @@ impl Default for ClientOptions {
             insecure: Vec::new(),
             certs_d: vec![PathBuf::from("/etc/docker/certs.d")],
             token_realms: BTreeMap::new(),
+            lookup: Arc::new(lookup),
             proxies: Proxies::Environment,
             user_agent: concat!("shale/", env!("CARGO_PKG_VERSION")).to_owned(),
             timeouts: Timeouts::default(),
@@ -357,9 +367,15 @@ impl ClientOptions {
         Ok(())
     }
 
-    /// Returns whether `host[:port]` is listed as insecure. Loopback is not a matter of this list.
-    pub(crate) fn lists_insecure(&self, origin: &Origin) -> bool {
-        self.insecure.iter().any(|entry| entry.covers(origin))
+    /// Returns whether a host is listed as insecure, by its name or by one of its addresses. Loopback is not a matter of
+    /// this list.
+    pub(crate) fn lists_insecure(&self, origin: &Origin, addresses: &[IpAddr]) -> bool {
+        self.insecure.iter().any(|entry| entry.covers(origin, addresses))
+    }
+
+    /// Returns whether the addresses of hosts matter.
+    pub(crate) fn lists_networks(&self) -> bool {
+        self.insecure.iter().any(|entry| matches!(entry, InsecureRegistry::Network { .. }))
     }
 }
 
@@ -384,14 +400,14 @@ impl InsecureRegistry {
         Ok(InsecureRegistry::Host(bare.to_ascii_lowercase()))
     }
 
-    fn covers(&self, origin: &Origin) -> bool {
+    fn covers(&self, origin: &Origin, addresses: &[IpAddr]) -> bool {
         match self {
             // A bare host covers the usual ports only: `reg` is not `reg:5000`.
             InsecureRegistry::Host(host) => {
                 *host == origin.authority() || *host == format!("{}:{}", origin.host(), origin.port())
             }
             InsecureRegistry::Network { address, prefix_bits } => {
-                origin.address().is_some_and(|host| in_network(host, *address, *prefix_bits))
+                addresses.iter().any(|host| in_network(*host, *address, *prefix_bits))
             }
         }
     }
@@ -437,11 +453,9 @@ mod tests {
         let options = ClientOptions::from_environment(dir.path(), Some(&path)).unwrap();
         assert_eq!(options.mirrors["docker.io"][0].to_string(), "https://m.example");
         assert_eq!(options.mirrors["quay.io"][0].to_string(), "http://q:5001");
-        let insecure = |host| options.lists_insecure(&Origin::new(Scheme::Https, host).unwrap());
-        assert!(insecure("reg:5000") && insecure("10.255.0.1:443"));
-        assert!(
-            !insecure("reg") && !insecure("reg:5001") && !insecure("11.0.0.1") && !insecure("x.reg:5000")
-        );
+        let insecure = |host| options.lists_insecure(&Origin::new(Scheme::Https, host).unwrap(), &[]);
+        assert!(insecure("reg:5000"));
+        assert!(!insecure("reg") && !insecure("reg:5001") && !insecure("x.reg:5000"));
     }
 
     #[test]

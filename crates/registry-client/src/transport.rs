@@ -4,6 +4,7 @@
 //! Not here: credentials, retries, the meaning of a status.
 
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,12 +30,20 @@ pub(crate) struct Transport {
     clients: Mutex<HashMap<(Origin, Origin), reqwest::Client>>,
     /// What plain-or-TLS registries turned out to be.
     located: Mutex<HashMap<String, Origin>>,
+    /// The addresses of hosts whose names were looked up.
+    addresses: Mutex<HashMap<String, Vec<IpAddr>>>,
     reached: Mutex<HashSet<String>>,
 }
 
 impl Transport {
     pub(crate) fn new(options: ClientOptions) -> Transport {
-        Transport { options, clients: Mutex::default(), located: Mutex::default(), reached: Mutex::default() }
+        Transport {
+            options,
+            clients: Mutex::default(),
+            located: Mutex::default(),
+            addresses: Mutex::default(),
+            reached: Mutex::default(),
+        }
     }
 
     pub(crate) fn options(&self) -> &ClientOptions {
@@ -50,15 +59,17 @@ impl Transport {
     ///
     /// What was found once stays: a registry that spoke TLS is never asked without.
     pub(crate) async fn locate(&self, endpoint: &Endpoint) -> Result<Origin, RequestError> {
-        let [secure, plain] = match endpoint.candidates.as_slice() {
-            [secure, plain] => [secure, plain],
-            only => return Ok(only[0].clone()),
-        };
         if let Some(found) = self.located.lock().unwrap_or_else(PoisonError::into_inner).get(&endpoint.name) {
             return Ok(found.clone());
         }
+        let secure = &endpoint.origin;
+        let plain = Origin::new(Scheme::Http, &endpoint.name).filter(|_| !endpoint.is_mirror);
+        let Some(plain) = plain else { return Ok(secure.clone()) };
+        if !self.is_insecure(secure).await {
+            return Ok(secure.clone());
+        }
         let mut found = None;
-        for origin in [secure, plain] {
+        for origin in [secure, &plain] {
             let answer = self.send(origin, origin, Method::GET, origin.url("/v2/"), HeaderMap::new(), None);
             match tokio::time::timeout(PROBE_TIMEOUT, answer).await {
                 // A plain server may take the TLS greeting for a request and answer that; the handshake then failed.
@@ -77,7 +88,45 @@ impl Transport {
                 Ok(found)
             }
             // Nobody there now: the request itself will say so, and the next one looks again.
-            None => Ok(plain.clone()),
+            None => Ok(plain),
+        }
+    }
+
+    /// Returns whether TLS and good certificates are not required: the host is listed, by its name or by an address that
+    /// it has, or is loopback without an authority that somebody went to the length of installing for it.
+    ///
+    /// Source: moby registry/config.go, `isSecureIndex`.
+    async fn is_insecure(&self, origin: &Origin) -> bool {
+        if origin.is_loopback() && !tls::has_authority(&self.options.certs_d, origin) {
+            return true;
+        }
+        self.options.lists_insecure(origin, &self.addresses(origin).await)
+    }
+
+    /// Returns the addresses of a host, where a network is listed that they could lie in; none where nobody knows them.
+    async fn addresses(&self, origin: &Origin) -> Vec<IpAddr> {
+        if let Some(address) = origin.address() {
+            return vec![address];
+        }
+        if !self.options.lists_networks() {
+            return Vec::new();
+        }
+        let host = origin.host().to_owned();
+        if let Some(known) = self.addresses.lock().unwrap_or_else(PoisonError::into_inner).get(&host) {
+            return known.clone();
+        }
+        let lookup = Arc::clone(&self.options.lookup);
+        let asked = host.clone();
+        let answer = tokio::task::spawn_blocking(move || lookup(&asked));
+        match tokio::time::timeout(self.options.timeouts.connect, answer).await {
+            Ok(Ok(Ok(found))) => {
+                let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+                addresses.entry(host).or_insert(found).clone()
+            }
+            failed => {
+                tracing::debug!(host, ?failed, "no address to compare with the insecure networks");
+                Vec::new()
+            }
         }
     }
 
@@ -111,7 +160,7 @@ impl Transport {
         body: Option<reqwest::Body>,
     ) -> Result<Response, RequestError> {
         let host = origin.authority();
-        let mut request = self.client(home, origin)?.request(method, url).headers(headers);
+        let mut request = self.client(home, origin).await?.request(method, url).headers(headers);
         if let Some(body) = body {
             request = request.body(body);
         }
@@ -129,20 +178,24 @@ impl Transport {
         Ok(response)
     }
 
-    fn client(&self, home: &Origin, origin: &Origin) -> Result<reqwest::Client, RequestError> {
+    async fn client(&self, home: &Origin, origin: &Origin) -> Result<reqwest::Client, RequestError> {
         let key = (home.clone(), origin.clone());
         if let Some(client) = self.clients.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(client.clone());
         }
-        let client = self.build(home, origin)?;
+        let client = self.build(home, origin, self.is_insecure(origin).await)?;
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(clients.entry(key).or_insert(client).clone())
     }
 
-    fn build(&self, home: &Origin, origin: &Origin) -> Result<reqwest::Client, RequestError> {
+    fn build(
+        &self,
+        home: &Origin,
+        origin: &Origin,
+        is_insecure: bool,
+    ) -> Result<reqwest::Client, RequestError> {
         let options = &self.options;
-        let plain_loopback = origin.is_loopback() && !tls::has_authority(&options.certs_d, origin);
-        let anyone = origin.scheme() == Scheme::Http || options.lists_insecure(origin) || plain_loopback;
+        let anyone = origin.scheme() == Scheme::Http || is_insecure;
         let trust = if anyone { Trust::Anyone } else { Trust::Verify };
         let tls = tls::config(&options.certs_d, home, origin, trust)?;
         let mut builder = reqwest::Client::builder()
@@ -313,3 +366,49 @@ fn root_cause(error: reqwest::Error) -> String {
 
 /// Shared by all clones of a client.
 pub(crate) type SharedTransport = Arc<Transport>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::InsecureRegistry;
+
+    #[tokio::test]
+    async fn a_host_is_insecure_by_its_name_or_by_one_of_its_addresses() {
+        let insecure =
+            ["reg:5000", "10.0.0.0/8", "fd00::/8"].map(|text| InsecureRegistry::parse(text).unwrap());
+        let lookup = |host: &str| match host {
+            "inside" => Ok(vec!["192.0.2.1".parse().unwrap(), "10.1.2.3".parse().unwrap()]),
+            "inside6" => Ok(vec!["fd00::7".parse().unwrap()]),
+            "outside" => Ok(vec!["192.0.2.1".parse().unwrap()]),
+            _ => Err(std::io::ErrorKind::NotFound.into()),
+        };
+        let listing = Transport::new(ClientOptions {
+            insecure: insecure.to_vec(),
+            lookup: Arc::new(lookup),
+            certs_d: Vec::new(),
+            ..ClientOptions::default()
+        });
+        let silent = Transport::new(ClientOptions {
+            lookup: Arc::new(|host| panic!("{host} was looked up though no network is listed")),
+            certs_d: Vec::new(),
+            ..ClientOptions::default()
+        });
+        for (host, expected, without_list) in [
+            ("127.0.0.1:5000", true, true),
+            ("localhost", true, true),
+            ("reg:5000", true, false),
+            ("reg:5001", false, false),
+            ("10.255.0.1:443", true, false),
+            ("11.0.0.1", false, false),
+            ("[fd00::1]:5000", true, false),
+            ("inside:5000", true, false),
+            ("inside6", true, false),
+            ("outside", false, false),
+            ("nowhere", false, false),
+        ] {
+            let origin = Origin::new(Scheme::Https, host).unwrap();
+            assert_eq!(listing.is_insecure(&origin).await, expected, "{host}");
+            assert_eq!(silent.is_insecure(&origin).await, without_list, "{host}");
+        }
+    }
+}

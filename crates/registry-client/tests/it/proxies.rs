@@ -1,5 +1,7 @@
 //! Requests pass through the proxy that is configured, and through none on loopback.
 
+use std::sync::Arc;
+
 use shale_oci::Repository;
 use shale_registry_client::{Client, InsecureRegistry, Proxies};
 use shale_testkit::bad_registry::BadRegistry;
@@ -10,7 +12,8 @@ use crate::support::{is_alone, latest, options};
 async fn get(proxies: Proxies) -> bool {
     let mut options = options();
     options.proxies = proxies;
-    options.insecure.push(InsecureRegistry::parse("reg.invalid:5000").unwrap());
+    options.insecure.push(InsecureRegistry::parse("10.0.0.0/8").unwrap());
+    options.lookup = Arc::new(|_| Ok(vec!["10.1.2.3".parse().unwrap()]));
     let client = Client::new(options).unwrap();
     let repository = Repository::parse("reg.invalid:5000/b/img").unwrap();
     client.manifest(&repository, &latest()).await.is_ok()
