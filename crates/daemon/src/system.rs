@@ -10,7 +10,7 @@ use shale_engine::volumes::Volume;
 use shale_engine_api::ApiVersion;
 use shale_oci::Platform;
 use shale_registry_client::credentials::registry_key;
-use shale_registry_client::{ClientOptions, InsecureRegistry, LoginError, Origin, Secret};
+use shale_registry_client::{ClientOptions, InsecureRegistry, LoginError, Network, Origin, Secret};
 
 use crate::answer::{Answer, document};
 use crate::body::RequestBody;
@@ -310,7 +310,7 @@ fn registry_config(options: &ClientOptions) -> Value {
                 let described = json!({ "Name": host, "Mirrors": [], "Secure": false, "Official": false });
                 hosts.insert(host.clone(), described);
             }
-            InsecureRegistry::Network { address, prefix_bits } => {
+            InsecureRegistry::Network(Network { address, prefix_bits }) => {
                 let network = format!("{address}/{prefix_bits}");
                 if !networks.contains(&network) {
                     networks.push(network);

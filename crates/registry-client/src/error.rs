@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use shale_oci::ErrorDocument;
@@ -215,6 +216,12 @@ pub enum RequestError {
     /// No token for the registry.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// The proxy is not `http(s)://host[:port]`. Its text is left out, for it may hold a password.
+    #[error("the proxy that is configured for {scheme} is not valid: write http://HOST:PORT")]
+    InvalidProxy {
+        /// For which scheme.
+        scheme: &'static str,
+    },
     /// A certificate of `certs.d` or of the system cannot be used.
     #[error(transparent)]
     Certificates(#[from] CertificateError),
@@ -252,12 +259,18 @@ fn wait(retry_after: &Option<Duration>) -> String {
 
 /// What the transport says about a broken connection; what failed first stands in `source`.
 #[derive(Debug, thiserror::Error)]
-#[error("{kind}")]
+#[error("{kind}{}", through(.proxy))]
 pub struct NetworkError {
     /// At which stage it broke.
     pub kind: NetworkFault,
+    /// `scheme://host[:port]` of the proxy on the way, where it could be the one that failed.
+    pub proxy: Option<Arc<str>>,
     /// The cause.
     pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+fn through(proxy: &Option<Arc<str>>) -> String {
+    proxy.as_ref().map_or_else(String::new, |proxy| format!(" through the proxy {proxy}"))
 }
 
 /// The stage at which a connection failed.

@@ -21,8 +21,10 @@ mod index;
 mod list;
 mod login;
 mod manifest;
+mod network;
 mod options;
 mod origin;
+mod proxy;
 mod retry;
 mod secret;
 mod tls;
@@ -43,6 +45,7 @@ pub use index::IndexEntry;
 pub use list::ListError;
 pub use login::{LoginError, LoginResult};
 pub use manifest::{DeleteError, ManifestError, ManifestHead, ManifestResponse, PutManifestError};
+pub use network::Network;
 pub use options::{
     ClientOptions, DOCKER_HUB, Event, InsecureRegistry, Limits, Lookup, Observer, OptionsError, Proxies,
     Retries, Timeouts,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::credentials::{Anonymous, ConfigFile, ConfigFileError, Credentials};
+use crate::network::Network;
 use crate::origin::{Origin, Scheme};
 
 /// The domain of Docker Hub in names.
@@ -95,18 +96,13 @@ pub enum InsecureRegistry {
     /// `host` or `host:port`, exactly.
     Host(String),
     /// All addresses with this prefix, and the hosts that have one of them.
-    Network {
-        /// The address of the network.
-        address: IpAddr,
-        /// Length of the prefix in bits.
-        prefix_bits: u8,
-    },
+    Network(Network),
 }
 
 /// Where requests pass through.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Proxies {
-    /// As `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` say, in upper or lower case.
+    /// As `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` say, in lower or upper case.
     Environment,
     /// Nowhere.
     None,
@@ -116,7 +112,7 @@ pub enum Proxies {
         http: Option<String>,
         /// For https.
         https: Option<String>,
-        /// Hosts that are reached directly, separated by commas.
+        /// What is reached directly, as in `NO_PROXY`.
         except: Option<String>,
     },
 }
@@ -375,7 +371,7 @@ impl ClientOptions {
 
     /// Returns whether the addresses of hosts matter.
     pub(crate) fn lists_networks(&self) -> bool {
-        self.insecure.iter().any(|entry| matches!(entry, InsecureRegistry::Network { .. }))
+        self.insecure.iter().any(|entry| matches!(entry, InsecureRegistry::Network(_)))
     }
 }
 
@@ -387,14 +383,8 @@ impl InsecureRegistry {
     pub fn parse(text: &str) -> Result<InsecureRegistry, OptionsError> {
         let invalid = || OptionsError::Insecure { registry: text.to_owned() };
         let bare = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")).unwrap_or(text);
-        if let Some((address, bits)) = bare.split_once('/') {
-            let address: IpAddr = address.parse().map_err(|_| invalid())?;
-            let prefix_bits: u8 = bits.parse().map_err(|_| invalid())?;
-            let bits_max = if address.is_ipv4() { 32 } else { 128 };
-            if prefix_bits > bits_max {
-                return Err(invalid());
-            }
-            return Ok(InsecureRegistry::Network { address, prefix_bits });
+        if bare.contains('/') {
+            return Network::parse(bare).map(InsecureRegistry::Network).ok_or_else(invalid);
         }
         Origin::new(Scheme::Https, bare).ok_or_else(invalid)?;
         Ok(InsecureRegistry::Host(bare.to_ascii_lowercase()))
@@ -406,23 +396,9 @@ impl InsecureRegistry {
             InsecureRegistry::Host(host) => {
                 *host == origin.authority() || *host == format!("{}:{}", origin.host(), origin.port())
             }
-            InsecureRegistry::Network { address, prefix_bits } => {
-                addresses.iter().any(|host| in_network(*host, *address, *prefix_bits))
-            }
+            InsecureRegistry::Network(network) => addresses.iter().any(|address| network.contains(*address)),
         }
     }
-}
-
-fn in_network(host: IpAddr, network: IpAddr, prefix_bits: u8) -> bool {
-    let (host, network, width) = match (host, network) {
-        (IpAddr::V4(host), IpAddr::V4(network)) => {
-            (u128::from(host.to_bits()), u128::from(network.to_bits()), 32)
-        }
-        (IpAddr::V6(host), IpAddr::V6(network)) => (host.to_bits(), network.to_bits(), 128),
-        _ => return false,
-    };
-    let ignored = u32::from(width - prefix_bits);
-    (host ^ network).checked_shr(ignored).unwrap_or(0) == 0
 }
 
 /// Parses `http(s)://host[:port]` with at most a slash after it.

@@ -10,29 +10,39 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 use reqwest::{Response, Url};
 
 use crate::endpoint::Endpoint;
 use crate::error::{NetworkError, NetworkFault, RequestError};
-use crate::options::{ClientOptions, Proxies};
+use crate::options::ClientOptions;
 use crate::origin::{Origin, Scheme};
 use crate::tls::{self, Trust};
 
 /// How long an insecure registry may take to show that it speaks TLS, before plain http is tried.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// What a proxy says when it wants a name and a password, or others.
+const PROXY_REFUSES: &str = "proxy authentication required; put a name and a password into the proxy's URL";
 /// Idle connections are closed after this time, before most servers and proxies do.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
 /// Connections, by the origin they go to.
 pub(crate) struct Transport {
     options: ClientOptions,
-    clients: Mutex<HashMap<(Origin, Origin), reqwest::Client>>,
+    clients: Mutex<HashMap<(Origin, Origin), Connections>>,
     /// What plain-or-TLS registries turned out to be.
     located: Mutex<HashMap<String, Origin>>,
     /// The addresses of hosts whose names were looked up.
     addresses: Mutex<HashMap<String, Vec<IpAddr>>>,
     reached: Mutex<HashSet<String>>,
+}
+
+/// How one origin is reached.
+#[derive(Clone)]
+struct Connections {
+    client: reqwest::Client,
+    /// The proxy on the way, without the password in its URL.
+    proxy: Option<Arc<str>>,
 }
 
 impl Transport {
@@ -160,11 +170,17 @@ impl Transport {
         body: Option<reqwest::Body>,
     ) -> Result<Response, RequestError> {
         let host = origin.authority();
-        let mut request = self.client(home, origin).await?.request(method, url).headers(headers);
+        let Connections { client, proxy } = self.client(home, origin).await?;
+        let mut request = client.request(method, url).headers(headers);
         if let Some(body) = body {
             request = request.body(body);
         }
-        let response = request.send().await.map_err(|error| network_error(&host, error))?;
+        let sent = request.send().await;
+        let response = sent.map_err(|error| network_error(&host, proxy.clone(), error))?;
+        if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED && proxy.is_some() {
+            let source = NetworkError { kind: NetworkFault::Connect, proxy, source: PROXY_REFUSES.into() };
+            return Err(RequestError::Network { host, source });
+        }
         {
             let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
             if !reached.contains(&host) {
@@ -178,7 +194,7 @@ impl Transport {
         Ok(response)
     }
 
-    async fn client(&self, home: &Origin, origin: &Origin) -> Result<reqwest::Client, RequestError> {
+    async fn client(&self, home: &Origin, origin: &Origin) -> Result<Connections, RequestError> {
         let key = (home.clone(), origin.clone());
         if let Some(client) = self.clients.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(client.clone());
@@ -188,12 +204,7 @@ impl Transport {
         Ok(clients.entry(key).or_insert(client).clone())
     }
 
-    fn build(
-        &self,
-        home: &Origin,
-        origin: &Origin,
-        is_insecure: bool,
-    ) -> Result<reqwest::Client, RequestError> {
+    fn build(&self, home: &Origin, origin: &Origin, is_insecure: bool) -> Result<Connections, RequestError> {
         let options = &self.options;
         let anyone = origin.scheme() == Scheme::Http || is_insecure;
         let trust = if anyone { Trust::Anyone } else { Trust::Verify };
@@ -215,25 +226,16 @@ impl Transport {
             .connect_timeout(options.timeouts.connect)
             .pool_idle_timeout(IDLE_TIMEOUT)
             .tcp_nodelay(true);
-        match &options.proxies {
-            // Nobody's proxy can reach our loopback; Go's client makes the same exception.
-            _ if origin.is_loopback() => builder = builder.no_proxy(),
-            Proxies::None => builder = builder.no_proxy(),
-            Proxies::Environment => {}
-            Proxies::Configured { http, https, except } => {
-                let except = except.as_deref().and_then(reqwest::NoProxy::from_string);
-                let failed = |error| network_error(&origin.authority(), error);
-                builder = builder.no_proxy();
-                if let Some(url) = http {
-                    builder =
-                        builder.proxy(reqwest::Proxy::http(url).map_err(failed)?.no_proxy(except.clone()));
-                }
-                if let Some(url) = https {
-                    builder = builder.proxy(reqwest::Proxy::https(url).map_err(failed)?.no_proxy(except));
-                }
-            }
+        let proxy = options.proxies.to(origin)?;
+        let host = origin.authority();
+        builder = builder.no_proxy();
+        if let Some(url) = &proxy {
+            let all = reqwest::Proxy::all(url.clone()).map_err(|error| network_error(&host, None, error))?;
+            builder = builder.proxy(all);
         }
-        builder.build().map_err(|error| network_error(&origin.authority(), error))
+        let client = builder.build().map_err(|error| network_error(&host, None, error))?;
+        let proxy = proxy.as_ref().and_then(Origin::of).map(|proxy| proxy.to_string().into());
+        Ok(Connections { client, proxy })
     }
 }
 
@@ -280,7 +282,7 @@ pub(crate) async fn next_chunk(
     let begin = Instant::now();
     let chunk = match tokio::time::timeout(pace.stall, response.chunk()).await {
         Err(_) => return Err(RequestError::Timeout { host: host.to_owned(), waited: pace.stall }),
-        Ok(chunk) => chunk.map_err(|error| network_error(host, error))?,
+        Ok(chunk) => chunk.map_err(|error| network_error(host, None, error))?,
     };
     if let Some(chunk) = &chunk
         && !pace.keeps(begin.elapsed(), chunk.len())
@@ -325,7 +327,7 @@ impl Pace {
 }
 
 /// Names the stage at which a connection failed.
-pub(crate) fn network_error(host: &str, error: reqwest::Error) -> RequestError {
+fn network_error(host: &str, proxy: Option<Arc<str>>, error: reqwest::Error) -> RequestError {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     let mut protocol = false;
     while let Some(current) = cause {
@@ -341,7 +343,7 @@ pub(crate) fn network_error(host: &str, error: reqwest::Error) -> RequestError {
     } else {
         NetworkFault::Broken
     };
-    let source = NetworkError { kind, source: root_cause(error).into() };
+    let source = NetworkError { kind, proxy, source: root_cause(error).into() };
     RequestError::Network { host: host.to_owned(), source }
 }
 

@@ -251,7 +251,7 @@ impl BlobStream {
         }
         let Some(mut chunk) = read? else {
             let source = std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the body ended early");
-            let source = NetworkError { kind: NetworkFault::Broken, source: source.into() };
+            let source = NetworkError { kind: NetworkFault::Broken, proxy: None, source: source.into() };
             return Err(RequestError::Network { host: connection.host.clone(), source }.into());
         };
         let again = connection.skip.min(chunk.len() as u64);

@@ -431,7 +431,8 @@ impl Upload {
     }
 
     fn broken(&self, what: &'static str) -> Fault {
-        let source = NetworkError { kind: NetworkFault::Broken, source: io::Error::other(what).into() };
+        let source = io::Error::other(what).into();
+        let source = NetworkError { kind: NetworkFault::Broken, proxy: None, source };
         Fault::Passing(RequestError::Network { host: self.endpoint.name.clone(), source })
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 use shale_engine::{ContainerState, machine};
-use shale_registry_client::{ClientOptions, InsecureRegistry, Origin};
+use shale_registry_client::{ClientOptions, InsecureRegistry, Network, Origin};
 
 use super::Failure;
 use crate::context::Context;
@@ -53,7 +53,7 @@ fn registry_config(options: &ClientOptions) -> Value {
                     json!({ "Name": host, "Mirrors": [], "Secure": false, "Official": false }),
                 );
             }
-            InsecureRegistry::Network { address, prefix_bits } => {
+            InsecureRegistry::Network(Network { address, prefix_bits }) => {
                 let network = format!("{address}/{prefix_bits}");
                 if !networks.contains(&network) {
                     networks.push(network);
