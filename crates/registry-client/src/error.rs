@@ -279,6 +279,12 @@ pub enum NetworkFault {
     /// No connection: name, route, port, TLS.
     #[error("no connection")]
     Connect,
+    /// The peer answers a TLS greeting with something else, as a server without TLS does.
+    #[error(
+        "the server does not speak TLS; a registry without it must be listed in insecure-registries of \
+         /etc/docker/daemon.json"
+    )]
+    Plain,
     /// The connection broke.
     #[error("the connection broke")]
     Broken,
@@ -332,7 +338,9 @@ impl RequestError {
             RequestError::Unavailable { .. }
             | RequestError::RateLimited { .. }
             | RequestError::Timeout { .. } => true,
-            RequestError::Network { source, .. } => source.kind != NetworkFault::Protocol,
+            RequestError::Network { source, .. } => {
+                matches!(source.kind, NetworkFault::Connect | NetworkFault::Broken)
+            }
             RequestError::Token(token) => token.is_transient(),
             _ => false,
         }

@@ -23,6 +23,8 @@ use crate::tls::{self, Trust};
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// What a proxy says when it wants a name and a password, or others.
 const PROXY_REFUSES: &str = "proxy authentication required; put a name and a password into the proxy's URL";
+/// What Go's client, and so docker, says of a server without TLS.
+const PLAIN_ANSWER: &str = "http: server gave HTTP response to HTTPS client";
 /// Idle connections are closed after this time, before most servers and proxies do.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
@@ -330,21 +332,36 @@ impl Pace {
 fn network_error(host: &str, proxy: Option<Arc<str>>, error: reqwest::Error) -> RequestError {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     let mut protocol = false;
+    let mut is_plain = false;
     while let Some(current) = cause {
+        is_plain |= is_no_tls(current);
         if let Some(hyper) = current.downcast_ref::<hyper::Error>() {
             protocol |= hyper.is_parse() || hyper.is_parse_too_large();
         }
         cause = current.source();
     }
-    let kind = if error.is_connect() {
+    let kind = if is_plain {
+        NetworkFault::Plain
+    } else if error.is_connect() {
         NetworkFault::Connect
     } else if protocol || error.is_builder() {
         NetworkFault::Protocol
     } else {
         NetworkFault::Broken
     };
-    let source = NetworkError { kind, proxy, source: root_cause(error).into() };
+    let words = if is_plain { PLAIN_ANSWER.to_owned() } else { root_cause(error) };
+    let source = NetworkError { kind, proxy, source: words.into() };
     RequestError::Network { host: host.to_owned(), source }
+}
+
+/// Returns whether what came instead of the server's greeting is no TLS at all.
+fn is_no_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    if let Some(inner) = inner {
+        return is_no_tls(inner);
+    }
+    let no_tls = rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType);
+    error.downcast_ref() == Some(&no_tls)
 }
 
 /// Returns the words of what failed first: the layers of the HTTP library above it only say that they were there.

@@ -15,7 +15,8 @@ use rcgen::{
 use shale_oci::{Descriptor, Digest, Repository, Tag, Target};
 use shale_registry_client::credentials::{Credential, Fixed};
 use shale_registry_client::{
-    Client, ClientOptions, ListError, LoginError, ManifestError, Mount, Origin, RequestError, Scheme, Secret,
+    Client, ClientOptions, ListError, LoginError, ManifestError, Mount, NetworkFault, Origin, RequestError,
+    Scheme, Secret,
 };
 use shale_testkit::docker_registry::{DockerRegistry, Setup, TokenAuth, write_htpasswd};
 use shale_testkit::image::{Flavour, Image, ImageBuilder, LayerBuilder, noise};
@@ -216,7 +217,7 @@ async fn a_registry_with_its_own_authority_is_verified() {
     let Err(ManifestError::Request(RequestError::Network { source, .. })) = refused else {
         panic!("{refused:?}")
     };
-    assert_eq!(source.kind, shale_registry_client::NetworkFault::Connect);
+    assert_eq!(source.kind, NetworkFault::Connect);
     assert!(source.source.to_string().contains("certificate"), "{source:?}");
 
     // On loopback, as with Docker, no authority is needed.
@@ -271,6 +272,19 @@ async fn a_certificate_that_is_its_own_authority_is_good_where_it_was_put() {
             _ => panic!("{name} {expires} {is_configured}: {answer:?}"),
         }
     }
+}
+
+#[tokio::test]
+async fn a_registry_without_tls_is_told_from_one_that_is_not_there() {
+    let registry = DockerRegistry::start(&Setup::default());
+    let host = registry.host();
+    // With an authority of its own even a registry on loopback must speak TLS.
+    let strict = certs_d(&host, &[&Pki::new().authority()]);
+    let client = with_password("nobody", |options| options.certs_d = vec![strict.path().to_owned()]);
+    let answer = client.ping(&host).await;
+    let Err(RequestError::Network { source, .. }) = answer else { panic!("{answer:?}") };
+    assert_eq!(source.kind, NetworkFault::Plain);
+    assert_eq!(source.source.to_string(), "http: server gave HTTP response to HTTPS client");
 }
 
 #[tokio::test]
