@@ -74,6 +74,22 @@ fn a_pull_takes_the_machine_that_was_asked_for() {
         &["pull", "--platform", ABSENT, &reference],
         "no matching manifest for linux/riscv64 in the manifest list entries",
     );
+    // Where there is no list, there is nothing to choose from: dockerd 20.10 keeps the image and warns, and a container of
+    // it is refused.
+    let lone = format!("{}/{REPOSITORY}@{}", registry.host(), image_for("arm64").manifest.digest);
+    let pulled = shale.run(&["pull", "--quiet", "--platform", "linux/amd64", &lone]);
+    let mismatch = format!(
+        "image with reference {}/{REPOSITORY} was found but does not match the specified platform: wanted linux/amd64, \
+         actual: linux/arm64",
+        registry.host()
+    );
+    assert_eq!(pulled.stderr, format!("WARNING: {mismatch}\n"), "{}", pulled.describe());
+    assert_eq!(pulled.success().trim(), lone);
+    assert_eq!(shale.shale(&["inspect", "--format", "{{.Architecture}}", &lone]).trim(), "arm64");
+    let fresh = Shale::new(&scratch.folder("fresh"));
+    let started = fresh.run(&["run", "--platform", "linux/amd64", &lone, "/machine"]);
+    assert_eq!(started.code(), 125, "{}", started.describe());
+    assert!(started.stderr.contains(&mismatch), "{}", started.describe());
     // The variable stands for the flag, and the flag goes first.
     for (words, architecture) in [
         (&["pull", "--quiet", &reference][..], "arm64"),

@@ -259,7 +259,12 @@ impl Images for Bases {
         });
         match pulled {
             None => Err("the client went away".into()),
-            Some(Ok(pulled)) => Ok(pulled.image),
+            Some(Ok(pulled)) => {
+                if let Some(other) = pulled.other_platform {
+                    progress.message(&format!("WARNING: {other}"));
+                }
+                Ok(pulled.image)
+            }
             Some(Err(error)) => Err(access_denied(error, reference.repository.familiar()).message.into()),
         }
     }

@@ -222,7 +222,6 @@ impl From<PullError> for Failure {
     fn from(error: PullError) -> Failure {
         match error {
             PullError::Remote(error) => error.into(),
-            PullError::Plan(PlanError::Platform { .. }) => Failure::of(StatusCode::NOT_FOUND, &error),
             PullError::Plan(PlanError::OperatingSystem(_)) => Failure::of(StatusCode::BAD_REQUEST, &error),
             error => Failure::internal(&error),
         }

@@ -42,6 +42,24 @@ pub struct Pulled {
     pub image: ImageId,
     /// Whether the reference named another image before, or none.
     pub is_new: bool,
+    /// The image is for another platform than the one that was asked for; the registry had nothing to choose from.
+    pub other_platform: Option<OtherPlatform>,
+}
+
+/// What is to be said of an image for another platform than the one that was asked for. It is kept all the same.
+///
+/// Source: moby v20.10 daemon/images/image_pull.go, `PullImage`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "image with reference {repository} was found but does not match the specified platform: wanted {wanted}, actual: {actual}"
+)]
+pub struct OtherPlatform {
+    /// The repository with its domain.
+    pub repository: String,
+    /// What was asked for.
+    pub wanted: Platform,
+    /// What the image is for.
+    pub actual: Platform,
 }
 
 /// Why an image was not pulled; the store is as it was, except for layers that other images need as well.
@@ -105,12 +123,13 @@ impl Engine {
         let Config { bytes: config_bytes, parsed: config, is_here } =
             self.config_of(client, &repository, &image).await?;
         let layers = plan_layers(&image.manifest, &config)?;
-        if let Some(wanted) = platform
-            && wanted.choose([Some(&config.platform())].into_iter()).is_none()
-        {
-            let reference = reference.familiar();
-            return Err(PlanError::Platform { reference, wanted: wanted.clone() }.into());
-        }
+        let actual = config.platform();
+        let is_other = |wanted: &&Platform| wanted.choose([Some(&actual)].into_iter()).is_none();
+        let other_platform = platform.filter(is_other).map(|wanted| OtherPlatform {
+            repository: repository.full().to_owned(),
+            wanted: wanted.clone(),
+            actual: actual.clone(),
+        });
         let image_id = remote::image_id(&image.manifest);
         let provided = self.provide_layers(client, &repository, &image, &layers, is_here, progress).await?;
         let new: Vec<String> = provided.new.iter().map(|layer| layer.descriptor.digest.short()).collect();
@@ -125,7 +144,7 @@ impl Engine {
             progress.layer(&id, &Status::PullComplete);
         }
         progress.message(&format!("Digest: {}", image.digest));
-        Ok(Pulled { reference, digest: image.digest, image: image_id, is_new })
+        Ok(Pulled { reference, digest: image.digest, image: image_id, is_new, other_platform })
     }
 
     /// Returns the config from the store, or from the registry where the store does not have it whole.

@@ -29,13 +29,19 @@ pub(crate) async fn answer(daemon: &Daemon, call: &Call) -> Result<Answer, Failu
         };
         let progress: Arc<dyn Progress> = Arc::clone(&reporter) as Arc<dyn Progress>;
         let mut is_new = false;
+        let mut other_platforms = Vec::new();
         for reference in &references {
             let pulled = daemon.engine.pull(&client, reference, platform.as_ref(), &progress).await;
-            is_new |= pulled.map_err(|error| access_denied(error, repository.familiar()))?.is_new;
+            let pulled = pulled.map_err(|error| access_denied(error, repository.familiar()))?;
+            is_new |= pulled.is_new;
+            other_platforms.extend(pulled.other_platform);
             daemon.image_event(Action::Pull, &reference.familiar(), repository.familiar()).await;
         }
         let outcome = if is_new { "Downloaded newer image for" } else { "Image is up to date for" };
         reporter.message(&format!("Status: {outcome} {}", reference.familiar()));
+        for other in other_platforms {
+            reporter.message(&format!("WARNING: {other}"));
+        }
         Ok(())
     })
     .await

@@ -1,6 +1,6 @@
 //! What a pull must do: pure, from the manifest and the config.
 
-use shale_oci::{ChainId, Descriptor, DiffId, Digest, ImageConfig, Manifest, Platform, media_type};
+use shale_oci::{ChainId, Descriptor, DiffId, Digest, ImageConfig, Manifest, media_type};
 use shale_store::LAYERS_MAX;
 
 /// A layer of the image, with its names on the wire and on the disk.
@@ -44,16 +44,6 @@ pub enum PlanError {
         "image operating system {0:?} cannot be used on this platform: operating system is not supported"
     )]
     OperatingSystem(String),
-    /// The platform that was asked for is not the one of the image.
-    #[error(
-        "image with reference {reference} was found but does not provide the specified platform ({wanted})"
-    )]
-    Platform {
-        /// What was asked for.
-        reference: String,
-        /// The platform.
-        wanted: Platform,
-    },
 }
 
 /// Checks that a manifest is an image, before its config is fetched.

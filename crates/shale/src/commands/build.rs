@@ -323,6 +323,10 @@ impl Bases<'_> {
         let client = self.context.client()?;
         let progress = ShownProgress::shown(self.is_quiet);
         let pulling = self.engine.pull(&client, &reference, platform, &progress);
-        Ok(self.context.block_on(pulling)?.image)
+        let pulled = self.context.block_on(pulling)?;
+        if let Some(other) = pulled.other_platform {
+            progress.message(&format!("WARNING: {other}"));
+        }
+        Ok(pulled.image)
     }
 }

@@ -33,13 +33,18 @@ pub fn run(
             vec![reference.clone().or_latest()]
         };
         let mut is_new = false;
+        let mut other_platforms = Vec::new();
         for reference in &references {
             let pulled = engine.pull(&client, reference, platform.as_ref(), &progress).await?;
             is_new |= pulled.is_new;
+            other_platforms.extend(pulled.other_platform);
         }
         let named = if all_tags { reference.clone() } else { reference.clone().or_latest() };
         let outcome = if is_new { "Downloaded newer image for" } else { "Image is up to date for" };
         progress.message(&format!("Status: {outcome} {}", named.familiar()));
+        for other in other_platforms {
+            eprintln!("WARNING: {other}");
+        }
         println!("{named}");
         Ok::<(), Failure>(())
     })

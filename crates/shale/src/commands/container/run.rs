@@ -261,7 +261,7 @@ fn fetch(
         let outcome = if pulled.is_new { "Downloaded newer image for" } else { "Image is up to date for" };
         eprintln!("Status: {outcome} {}", reference.familiar());
     }
-    Ok(())
+    pulled.other_platform.map_or(Ok(()), |other| Err(refused(other.into())))
 }
 
 /// Starts containers; with `attach` one, and joins its streams.
