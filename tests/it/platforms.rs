@@ -68,6 +68,12 @@ fn a_pull_takes_the_machine_that_was_asked_for() {
         let raw = shale.shale(&["manifest", "inspect", "--raw", &reference]);
         assert_eq!(digests.trim(), format!("sha256:{}", shale_tests::sha256_hex(raw.as_bytes())));
     }
+    // One after another in one store is nothing to be warned of.
+    let both = Shale::new(&scratch.folder("both"));
+    for (platform, architecture) in PLATFORMS {
+        let pulled = both.run(&["pull", "--quiet", "--platform", platform, &reference]);
+        assert_eq!((pulled.code(), pulled.stderr.as_str()), (0, ""), "{architecture}: {}", pulled.describe());
+    }
     let shale = Shale::new(&scratch.folder("absent"));
     refused(
         &shale,

@@ -270,7 +270,8 @@ impl Engine {
         } else if self.store.references()?.image(repository, &digest_key).is_some_and(|known| known != image)
         {
             // A digest keeps naming the image that it named first; the tag moves all the same, as in Docker.
-            tracing::warn!(%digest, "the digest names another image already");
+            // It happens where a list is pulled for one platform after another.
+            tracing::debug!(%digest, "the digest names another image already");
             vec![add_tag]
         } else {
             vec![add_digest, add_tag]
