@@ -87,6 +87,28 @@ fn a_password_is_asked_for_and_only_the_right_one_opens() {
     assert!(!config.contains(&registry.host()), "logout left {config}");
 }
 
+/// What docker 28.2 does with the same file, but that its `login` replaces it.
+#[test]
+fn a_broken_config_file_is_warned_of_and_never_written() {
+    let scratch = Scratch::new("broken-config");
+    let registry = DockerRegistry::on_storage(&scratch.folder("r"), &storage(), Access::ReadOnly);
+    let shale = Shale::new(scratch.path());
+    let file = shale.config().join("config.json");
+    fs::create_dir_all(shale.config()).expect("the scratch directory is ours");
+    let broken = r#"{"auths": {"r:5000": {"auth": "Ym9iOnMzY3JldA=="}"#;
+    fs::write(&file, broken).expect("the scratch directory is ours");
+    let warning = format!("WARNING: Error parsing config file ({}): ", file.display());
+    let pulled = shale.run(&["pull", "--quiet", &format!("{}/images/busybox:1", registry.host())]);
+    assert_eq!((pulled.code(), pulled.stderr.lines().count()), (0, 1), "{}", pulled.describe());
+    assert!(pulled.stderr.starts_with(&warning), "{}", pulled.describe());
+    let gone = shale.run(&["logout", "r:5000"]);
+    assert_eq!(gone.code(), 0, "{}", gone.describe());
+    assert!(gone.stderr.starts_with(&warning), "{}", gone.describe());
+    let message = shale.run(&["login", "-u", "bob", "-p", "s3cret", &registry.host()]).refusal();
+    assert!(message.contains(&format!("{} is malformed", file.display())), "{message}");
+    assert_eq!(fs::read_to_string(&file).expect("it is still there"), broken);
+}
+
 #[test]
 fn a_token_is_fetched_with_the_password_and_only_for_what_is_needed() {
     let scratch = Scratch::new("token");

@@ -304,10 +304,10 @@ impl ClientOptions {
     /// before it). From `daemon_json` come `registry-mirrors` (for Docker Hub), `insecure-registries`, `proxies`, and
     /// three keys of our own: `{"shale":{"mirrors":{"quay.io":["https://m"]},"token-realms":{"r:5000":["https://t"]},
     /// "index-server":"https://hub.example.com"}}`.
-    /// Files that do not exist count as empty.
+    /// Files that do not exist count as empty. `config.json` is not read before credentials are asked for.
     ///
     /// # Errors
-    /// When a file is there and cannot be read or understood.
+    /// When `DOCKER_AUTH_CONFIG` or `daemon_json` is there and cannot be read or understood.
     pub fn from_environment(
         config_dir: &Path,
         daemon_json: Option<&Path>,

@@ -1,20 +1,23 @@
 //! What every command starts from: where the store and the configuration are, and how registries are reached.
 
+use std::error::Error as _;
 use std::future::Future;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use shale_engine::progress::{self, Status};
 use shale_engine::{Engine, OpenError};
+use shale_registry_client::credentials::ConfigFile;
 use shale_registry_client::{Client, ClientOptions, Event};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{Command, Global};
 use crate::commands::Failure;
 use crate::terminal::progress::{Progress, Surface, Transfer};
+use crate::terminal::screen;
 use crate::user_namespace;
 
 /// The commit that the program was built from, where the build knows it.
@@ -34,12 +37,14 @@ const OWN_FILE: &str = "/etc/shale/registries.json";
 /// The global flags, and what follows from them and the environment.
 pub struct Context {
     global: Global,
+    /// The warning of a `config.json` that cannot be read is given once.
+    config_warning: Once,
 }
 
 impl Context {
     /// Takes the global flags.
     pub fn new(global: Global) -> Context {
-        Context { global }
+        Context { global, config_warning: Once::new() }
     }
 
     /// Returns the data root: `--data-root`, `SHALE_DATA_ROOT`, or the default of the system or of the user.
@@ -113,8 +118,29 @@ impl Context {
         tags.filter(|(name, _)| !name.is_digest()).map(|(name, _)| name.key.to_owned()).collect()
     }
 
+    /// Returns `config.json`. One that cannot be read is told of once, and counts as empty until somebody writes to it.
+    ///
+    /// Source: docker CLI 28.2, observed 2026-11-23.
+    pub fn config_file(&self) -> ConfigFile {
+        let config_dir = self.config_dir();
+        ConfigFile::open(&config_dir).unwrap_or_else(|error| {
+            let file = ConfigFile::unread(&config_dir);
+            self.config_warning.call_once(|| {
+                let path = file.path().display();
+                let reason = match error.source() {
+                    Some(source) => source.to_string(),
+                    None => error.to_string(),
+                };
+                let warning = format!("WARNING: Error parsing config file ({path}): {reason}");
+                eprintln!("{}", screen::escape_lines(&warning));
+            });
+            file
+        })
+    }
+
     /// Returns what a client is made from: Docker's files and the environment.
     pub fn client_options(&self) -> Result<ClientOptions, Failure> {
+        self.config_file();
         let daemon_file = Path::new(DAEMON_FILE);
         let daemon_file = daemon_file.exists().then_some(daemon_file);
         let mut options =

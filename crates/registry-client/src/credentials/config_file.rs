@@ -74,19 +74,24 @@ impl ConfigFile {
     /// # Errors
     /// When it exists and is not readable JSON.
     pub fn open(config_dir: &Path) -> Result<ConfigFile, ConfigFileError> {
-        let file = ConfigFile { path: config_dir.join("config.json"), environment: None };
+        let file = ConfigFile::unread(config_dir);
         file.read()?;
         Ok(file)
     }
 
-    /// Opens `config.json` in this folder and takes `DOCKER_AUTH_CONFIG` from the environment.
+    /// Returns `config.json` of this folder without a look at it; what needs it later fails where it cannot be read.
+    pub fn unread(config_dir: &Path) -> ConfigFile {
+        ConfigFile { path: config_dir.join("config.json"), environment: None }
+    }
+
+    /// Returns `config.json` of this folder without a look at it, and takes `DOCKER_AUTH_CONFIG` from the environment.
     ///
     /// # Errors
-    /// When either exists and is not readable JSON.
+    /// When the variable is not JSON.
     ///
     /// Source: docker/cli cli/config/configfile/file.go, `GetCredentialsStore`.
     pub fn from_environment(config_dir: &Path) -> Result<ConfigFile, ConfigFileError> {
-        let file = ConfigFile::open(config_dir)?;
+        let file = ConfigFile::unread(config_dir);
         match std::env::var(ENVIRONMENT) {
             Ok(text) if !text.trim().is_empty() => file.with_environment(&text),
             _ => Ok(file),

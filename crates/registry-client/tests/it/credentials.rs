@@ -77,6 +77,7 @@ fn broken_files_are_errors_and_missing_ones_are_empty() {
     assert_eq!(ConfigFile::open(folder.path()).unwrap().find("x").unwrap(), None);
     std::fs::write(folder.path().join("config.json"), "{").unwrap();
     assert!(ConfigFile::open(folder.path()).is_err());
+    assert!(ConfigFile::unread(folder.path()).find("x").is_err());
     let (_folder, file) = config(r#"{"auths":{"a":{"auth":"!!"},"b":{"auth":"YWxpY2U="}}}"#);
     assert!(file.find("a").is_err());
     assert!(file.find("b").is_err(), "no colon");

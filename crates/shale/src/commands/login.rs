@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal as _};
 
-use anyhow::anyhow;
+use anyhow::{Context as _, anyhow};
 use shale_registry_client::credentials::{ConfigFile, Credential, StoredIn, registry_key};
 use shale_registry_client::{Client, DOCKER_HUB, LoginError, LoginResult, Secret};
 
@@ -52,8 +52,10 @@ impl Server {
 pub fn run(context: &Context, login: &Login) -> Result<(), Failure> {
     let password = given_password(login)?;
     let server = Server::parse(login.server.as_deref())?;
+    // Before anything is asked: docker replaces a file that it cannot read, and what was in it is lost.
+    let file = ConfigFile::open(&context.config_dir())
+        .context("the login could not be stored; mend the file or move it away")?;
     let client = context.client()?;
-    let file = ConfigFile::open(&context.config_dir())?;
     let stored = client.options().credentials.find(&server.key).ok().flatten();
     if login.username.is_none()
         && password.is_none()

@@ -1,7 +1,5 @@
 //! `shale logout`.
 
-use shale_registry_client::credentials::ConfigFile;
-
 use super::Failure;
 use super::login::Server;
 use crate::context::Context;
@@ -13,8 +11,7 @@ use crate::terminal::screen;
 pub fn run(context: &Context, server: Option<&str>) -> Result<(), Failure> {
     let server = Server::parse(server)?;
     println!("Removing login credentials for {}", server.key);
-    let file = ConfigFile::open(&context.config_dir())?;
-    if let Err(error) = file.erase(&server.key) {
+    if let Err(error) = context.config_file().erase(&server.key) {
         eprintln!("WARNING: could not erase credentials:");
         let error = format!("{}: {:#}", server.key, anyhow::Error::from(error));
         eprintln!("{}", screen::escape_lines(&error));
