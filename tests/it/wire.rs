@@ -11,6 +11,7 @@ use shale_tests::image::storage;
 use shale_tests::peer::{Access, CuttingProxy, DockerRegistry, Shale, TokenServer};
 use shale_tests::program::{require, run, run_bounded};
 use shale_tests::scratch::Scratch;
+use shale_tests::terminal::run_on_terminal;
 use shale_tests::tree::Compare;
 
 /// Memory for a pull of a whole distribution.
@@ -85,6 +86,25 @@ fn a_password_is_asked_for_and_only_the_right_one_opens() {
     shale.run(&["pull", &copy]).refusal();
     let config = fs::read_to_string(shale.config().join("config.json")).unwrap_or_default();
     assert!(!config.contains(&registry.host()), "logout left {config}");
+}
+
+#[test]
+fn a_terminal_shows_what_is_typed_again_after_ctrl_c_at_a_password() {
+    let scratch = Scratch::new("ctrl-c");
+    let shale = Shale::new(scratch.path());
+    let root = scratch.folder("registry");
+    let add = ["registry", "user", "add", "--root", &root.to_string_lossy(), "bob"].map(str::to_owned);
+    for words in [["login", "-u", "bob", "127.0.0.1:1"].map(str::to_owned).to_vec(), add.to_vec()] {
+        let asking = shale.command(&words);
+        // The shell outlives the Ctrl-C, tells how the command ended, and whether the terminal echoes.
+        let mut shell = Command::new("sh");
+        let script = "trap : INT; \"$@\"; echo status $?; stty -a | grep -ow -- '-*echo'";
+        shell.args(["-c", script, "sh"]).arg(asking.get_program()).args(asking.get_args());
+        shell.envs(asking.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let (screen, _) = run_on_terminal(&shell, ": ", "\u{3}");
+        // 128 and the number of the signal that ended it, as with every other program.
+        assert!(screen.ends_with("status 130\r\necho\r\n"), "{words:?}: {screen:?}");
+    }
 }
 
 /// What docker 28.2 does with the same file, but that its `login` replaces it.

@@ -1,8 +1,16 @@
 //! Questions to the person at the terminal: yes or no, a name, a password.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::iterator::backend::SignalDelivery;
+use signal_hook::iterator::exfiltrator::SignalOnly;
 
 use super::screen;
 
@@ -39,11 +47,18 @@ pub fn ask(question: &str, default: &str, input: impl Read, mut output: impl Wri
 /// Asks for a password: what is typed does not show.
 ///
 /// # Errors
-/// When reading or writing fails, or when `input` is no terminal. The terminal shows what is typed again in every case.
+/// When reading or writing fails, or when `input` is no terminal. The terminal shows what is typed again in every case,
+/// also when a signal such as Ctrl-C ends the process.
 pub fn ask_password(question: &str, input: &io::Stdin, mut output: impl Write) -> io::Result<String> {
-    let _silence = Silence::of(input)?;
+    let mut ends = Ends::watch()?;
+    let silence = Silence::of(input)?;
     write!(output, "{question}: ")?;
     output.flush()?;
+    if let Some(signal) = ends.before_line(input)? {
+        drop(silence);
+        writeln!(output)?;
+        signal_hook::low_level::emulate_default_handler(signal)?;
+    }
     let mut answer = String::new();
     input.lock().take(ANSWER_SIZE_MAX).read_line(&mut answer)?;
     // The person's line break did not show either.
@@ -86,6 +101,51 @@ impl Drop for Silence<'_> {
     fn drop(&mut self) {
         // Nothing can be done for a terminal that is gone.
         let _ = tcsetattr(self.input, OptionalActions::Now, &self.before);
+    }
+}
+
+/// The signals that end a process, held back until the value is dropped.
+struct Ends {
+    signals: SignalDelivery<UnixStream, SignalOnly>,
+    /// A handler that is gone leaves a signal without any effect; from the end on this one does what the default does.
+    is_over: Arc<AtomicBool>,
+}
+
+impl Ends {
+    fn watch() -> io::Result<Ends> {
+        const ENDS: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
+        let (read, write) = UnixStream::pair()?;
+        let signals = SignalDelivery::with_pipe(read, write, SignalOnly, ENDS)?;
+        let is_over = Arc::new(AtomicBool::new(false));
+        for signal in ENDS {
+            signal_hook::flag::register_conditional_default(signal, Arc::clone(&is_over))?;
+        }
+        Ok(Ends { signals, is_over })
+    }
+
+    /// Waits until a line can be read; returns the signal that came first, if one did.
+    fn before_line(&mut self, input: &io::Stdin) -> io::Result<Option<i32>> {
+        loop {
+            let mut waiting =
+                [PollFd::new(input, PollFlags::IN), PollFd::new(self.signals.get_read(), PollFlags::IN)];
+            match poll(&mut waiting, None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let can_read = !waiting[0].revents().is_empty();
+            if let Some(signal) = self.signals.pending().next() {
+                return Ok(Some(signal));
+            }
+            if can_read {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
     }
 }
 
