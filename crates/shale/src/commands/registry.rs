@@ -3,7 +3,7 @@
 mod serve;
 mod wording;
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -136,6 +136,11 @@ fn import(context: &Context, config: &Config) -> Result<(), Failure> {
 }
 
 fn user_add(root: Option<PathBuf>, name: &str, password_stdin: bool) -> Result<(), Failure> {
+    if !password_stdin && !io::stdin().is_terminal() {
+        return Err(
+            anyhow!("standard input is no terminal; --password-stdin takes the password from there").into()
+        );
+    }
     let root = root_or_default(root);
     std::fs::create_dir_all(&root).with_context(|| format!("could not create {}", root.display()))?;
     let password = if password_stdin {
