@@ -73,6 +73,12 @@ fn a_password_is_asked_for_and_only_the_right_one_opens() {
     let shale = Shale::new(scratch.path());
     let message = shale.run(&["pull", &reference]).refusal();
     assert!(message.to_lowercase().contains("auth") || message.contains("denied"), "{message}");
+    let (host, open) = (registry.host(), format!("{}/images/busybox:1", source.host()));
+    for (from, to) in [(&reference, &open), (&open, &reference)] {
+        let message = shale.run(&["copy", from, to]).refusal();
+        let hint = format!("access to {host}/private/busybox refused, may require 'shale login {host}'");
+        assert!(message.contains(&format!("{hint}: unauthorized: authentication required")), "{message}");
+    }
     shale.run(&["login", "-u", "bob", "-p", "wrong", &registry.host()]).refusal();
     assert_eq!(images(&shale), Vec::<String>::new());
     let greeting = shale.shale(&["login", "-u", "bob", "-p", "s3cret", &registry.host()]);

@@ -137,6 +137,27 @@ pub enum CopyError {
     NotAnImage,
 }
 
+impl CopyError {
+    /// Returns the one of the two places whose registry refused for want of credentials or rights.
+    pub fn refusing<'p>(&self, from: &'p Place, to: &'p Place) -> Option<&'p Reference> {
+        let (error, place) = match self {
+            CopyError::Manifest(ManifestError::Request(error)) => (error, from),
+            CopyError::Referrers { source, .. } => match &**source {
+                ListError::Request(error) => (error, from),
+                _ => return None,
+            },
+            CopyError::Upload { source: UploadError::Request(error), .. }
+            | CopyError::PutManifest(PutManifestError::Request(error))
+            | CopyError::Request(error) => (error, to),
+            _ => return None,
+        };
+        match place {
+            Place::Registry(reference) if error.is_refusal() => Some(reference),
+            _ => None,
+        }
+    }
+}
+
 /// Copies the image `from` one place `to` another.
 ///
 /// What the target has is not sent again; within a registry blobs are mounted across repositories. A layout that an

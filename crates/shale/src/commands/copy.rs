@@ -1,6 +1,7 @@
 //! `shale copy`.
 
 use shale_engine::copy::{CopyOptions, Place, copy};
+use shale_oci::Reference;
 
 use super::Failure;
 use crate::cli::Copy;
@@ -15,7 +16,15 @@ pub fn run(context: &Context, command: &Copy) -> Result<(), Failure> {
     let client = context.client()?;
     let progress = ShownProgress::shown(command.quiet);
     progress.message(&format!("Copying {from} to {to}"));
-    let copied = context.block_on(async { copy(&client, &from, &to, &options, &progress).await })?;
+    let copying = async { Ok::<_, Failure>(copy(&client, &from, &to, &options, &progress).await) };
+    let copied = context.block_on(copying)?.map_err(|error| match error.refusing(&from, &to) {
+        Some(Reference { repository, .. }) => {
+            let name = repository.familiar();
+            let hint = format!("access to {name} refused, may require 'shale login {}'", repository.domain());
+            anyhow::Error::from(error).context(hint)
+        }
+        None => error.into(),
+    })?;
     if command.quiet {
         println!("{}", copied.digest);
         return Ok(());
