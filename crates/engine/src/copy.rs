@@ -4,6 +4,7 @@
 //! is named before all that it names is there.
 
 mod checked;
+mod cosign;
 mod graph;
 mod layout;
 mod place;
@@ -187,6 +188,11 @@ pub async fn copy(
     graph.visit(&root.descriptor)?;
     walk(&source, &mut graph, root.clone()).await?;
     let referrers = if options.referrers { add_referrers(&source, &mut graph).await? } else { Vec::new() };
+    // A layout has no place for tags of its own beside that of the image.
+    let beside = match to {
+        Place::Registry(_) if options.referrers => cosign::add(&source, &mut graph).await?,
+        _ => Vec::new(),
+    };
     let docker = match to {
         Place::DockerArchive { name, .. } => {
             Some(docker_image(&graph, &root, name.clone().or(name_of(from)))?)
@@ -206,9 +212,13 @@ pub async fn copy(
     for (subject, listed) in &by_subject {
         target.list_referrers(*subject, listed).await?;
     }
+    for (tag, node) in &beside {
+        target.put_beside(tag, node).await?;
+    }
     let listed: Vec<Descriptor> = referrers.iter().map(|(_, referrer)| referrer.clone()).collect();
     target.finish(&root, &listed, docker.as_ref()).await?;
-    Ok(Copied { digest: root.digest(), size_bytes: root.descriptor.size_bytes, referrers: listed.len() })
+    let referrers = listed.len() + beside.len();
+    Ok(Copied { digest: root.digest(), size_bytes: root.descriptor.size_bytes, referrers })
 }
 
 async fn open_source(client: &Client, place: &Place) -> Result<Source, CopyError> {

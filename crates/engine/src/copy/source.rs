@@ -28,14 +28,7 @@ impl Source {
     pub async fn root(&self) -> Result<Node, CopyError> {
         match self {
             Source::Registry { client, reference } => {
-                let target = reference.target();
-                let response = client.manifest(&reference.repository, &target).await?;
-                let bytes = Unverified::new(response.body);
-                let bytes = match target {
-                    Target::Digest(digest) => bytes.verify_digest(digest)?,
-                    Target::Tag(_) => bytes.accept_by_tag(),
-                };
-                Ok(Node::read(bytes, &response.content_type)?)
+                fetch_named(client, &reference.repository, &reference.target()).await
             }
             Source::Layout { layout, name } => {
                 let entry = layout.entry(name)?;
@@ -95,6 +88,21 @@ impl Source {
         };
         Ok(CheckedBlob::new(descriptor, source, progress))
     }
+}
+
+/// Reads the document that a tag or digest names.
+pub(super) async fn fetch_named(
+    client: &Client,
+    repository: &Repository,
+    target: &Target,
+) -> Result<Node, CopyError> {
+    let response = client.manifest(repository, target).await?;
+    let bytes = Unverified::new(response.body);
+    let bytes = match target {
+        Target::Digest(digest) => bytes.verify_digest(*digest)?,
+        Target::Tag(_) => bytes.accept_by_tag(),
+    };
+    Ok(Node::read(bytes, &response.content_type)?)
 }
 
 /// A blob in a registry.

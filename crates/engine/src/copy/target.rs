@@ -70,6 +70,12 @@ impl Target {
         }
     }
 
+    /// Makes a tag beside that of the image name a document; only registries have such tags.
+    pub async fn put_beside(&self, tag: &Tag, node: &Node) -> Result<(), CopyError> {
+        let Target::Registry { client, reference } = self else { return Ok(()) };
+        put_manifest(client, &reference.repository, &ManifestTarget::Tag(tag.clone()), node).await
+    }
+
     /// Gives the image its name, the last step.
     pub async fn finish(
         &self,

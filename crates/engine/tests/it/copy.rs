@@ -187,6 +187,40 @@ async fn every_digest_survives_layout_archive_and_registry() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_cosign_keeps_under_tags_comes_along_between_registries() {
+    let (registry, other) =
+        (DockerRegistry::start(&Setup::default()), DockerRegistry::start(&Setup::default()));
+    let (root, inner) = fill(&registry).await;
+    let client = client();
+    let repository = Repository::parse(&format!("{}/source/app", registry.host())).unwrap();
+    let kept = image("signature");
+    for blob in kept.blobs() {
+        let bytes = bytes::Bytes::from(blob.bytes.clone());
+        client.upload_blob(&repository, &described(blob), &bytes).await.unwrap();
+    }
+    let beside =
+        |digest: Digest, suffix: &str| Tag::parse(&format!("sha256-{}.{suffix}", digest.hex())).unwrap();
+    let tags = [beside(root, "sig"), beside(inner, "att"), beside(inner, "sbom")];
+    for tag in &tags {
+        let body = kept.manifest.bytes.clone().into();
+        let target = Target::Tag(tag.clone());
+        client.put_manifest(&repository, &target, &kept.manifest.media_type, body).await.unwrap();
+    }
+    let source = repository.familiar();
+    let copied = run(source, &format!("{}/target/app", other.host())).await.unwrap();
+    assert_eq!((copied.digest, copied.referrers), (root, 4));
+    for tag in &tags {
+        let name = format!("docker://{}/target/app:{tag}", other.host());
+        assert_eq!(skopeo_digest(&name).to_string(), kept.manifest.digest, "{name}");
+    }
+    let without = CopyOptions { referrers: false, ..CopyOptions::default() };
+    let silent: Arc<dyn Progress> = Arc::new(Silent);
+    let bare = format!("{}/bare/app", other.host());
+    assert_eq!(run_with(source, &bare, &without, &silent).await.unwrap().referrers, 0);
+    assert_eq!(client.tags(&Repository::parse(&bare).unwrap()).await.unwrap(), [Tag::latest()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_there_is_not_sent_and_neighbours_lend_their_blobs() {
     let registry = DockerRegistry::start(&Setup::default());
     fill(&registry).await;

@@ -137,7 +137,8 @@ pub(super) const COPY: Spec = Spec {
 
 SOURCE and DESTINATION are a name in a registry, \"oci:DIR[:TAG]\" for an OCI layout,
 \"oci-archive:FILE[:TAG]\" for one in a tar archive, or \"docker-archive:FILE[:NAME]\".
-All platforms and everything that refers to the image come along.",
+All platforms and everything that refers to the image come along; from registry to
+registry also what cosign keeps under tags of its own (sha256-….sig, .att and .sbom).",
     arguments: (2, 2),
     flags: &[
         Flag::switch(
