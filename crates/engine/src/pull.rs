@@ -443,9 +443,10 @@ impl Fetch {
             let layer;
             (claim, layer) = unpacking.await.expect("unpacking does not panic");
             match (received, layer) {
-                (_, Ok(layer)) => return Ok((claim, layer)),
+                (Ok(()), Ok(layer)) => return Ok((claim, layer)),
                 (Err(error), _) => {
-                    // Who sends too much sent wrong bytes before; they are nothing to go on with.
+                    // Whatever the layer is: what is too much may come after it was done. Nor are the bytes before it
+                    // anything to go on with.
                     if matches!(error, BlobError::TooLong { .. }) {
                         claim.restart()?;
                     }

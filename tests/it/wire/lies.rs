@@ -79,7 +79,7 @@ const HARMLESS: [&str; 43] = [
 ];
 
 /// The registry must not be believed, and words that say why.
-const REFUSED: [(&str, &str); 60] = [
+const REFUSED: [(&str, &str); 61] = [
     ("auth-500", "is not available: HTTP 500"),
     ("auth-badjson", "it is not JSON"),
     ("auth-basicloop", "unauthorized: authentication required"),
@@ -108,6 +108,7 @@ const REFUSED: [(&str, &str); 60] = [
     ("blob-drip", "sends less than 1024 bytes a second"),
     ("blob-extra", "but its descriptor says"),
     ("blob-extra-chunked", "sends more than the"),
+    ("blob-extra-later", "sends more than the"),
     ("blob-flip-last", "does not match its digest"),
     ("blob-html", "but its descriptor says"),
     ("blob-infinite", "sends more than the"),

@@ -1,4 +1,4 @@
-//! Pulls beside somebody who has a lock.
+//! Pulls beside somebody who has a lock, and from somebody who sends too much.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -11,6 +11,7 @@ use shale_engine::Engine;
 use shale_engine::progress::{Progress, Silent, Status};
 use shale_engine::pull::{PullError, Pulled};
 use shale_oci::Reference;
+use shale_registry_client::BlobError;
 use shale_testkit::bad_registry::BadRegistry;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
@@ -84,6 +85,20 @@ fn a_pull_goes_on_when_the_other_one_has_ended() {
     let (runtime, pulling) = waiting_pull(&engine, &registry);
     drop(claim);
     assert!(runtime.block_on(pulling).unwrap().unwrap().is_new);
+}
+
+#[test]
+fn a_blob_with_more_bytes_than_announced_is_refused_whenever_they_come() {
+    for behaviour in ["blob-extra-chunked", "blob-extra-later"] {
+        let registry = BadRegistry::start(behaviour);
+        let (_root, engine) = engine();
+        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let silent: Arc<dyn Progress> = Arc::new(Silent);
+        let reference = reference(&registry);
+        let pulled = runtime.block_on(engine.pull(&client(), &reference, None, &silent));
+        assert!(matches!(pulled, Err(PullError::Blob(BlobError::TooLong { .. }))), "{behaviour}: {pulled:?}");
+        assert!(engine.store().references().unwrap().iter().next().is_none(), "{behaviour}");
+    }
 }
 
 #[test]

@@ -126,7 +126,7 @@ async fn wrong_bytes_are_refused() {
         assert!(matches!(result, Err(BlobError::WrongSize { .. })), "{behaviour}: {result:?}");
         assert_eq!(case.registry.requests_for("/blobs/").len(), 1, "{behaviour}");
     }
-    for behaviour in ["blob-extra-chunked", "blob-infinite"] {
+    for behaviour in ["blob-extra-chunked", "blob-extra-later", "blob-infinite"] {
         let (case, result) = get(behaviour).await;
         assert!(matches!(result, Err(BlobError::TooLong { .. })), "{behaviour}: {result:?}");
         assert_eq!(case.registry.requests_for("/blobs/").len(), 1, "{behaviour}");

@@ -247,6 +247,14 @@ fn blob(shared: &Shared, connection: &mut Connection, request: &Request) -> Opti
             connection.raw(&[0; 500])?;
             None
         }
+        // Long after the last byte of the blob was handed on.
+        "blob-extra-later" => {
+            connection.head_of(200, &[OCTETS], None)?;
+            connection.raw(bytes)?;
+            shared.sleep(Duration::from_millis(200));
+            connection.raw(&[0; 500])?;
+            None
+        }
         "blob-no-length" => {
             connection.head_of(200, &[OCTETS], None)?;
             connection.raw(bytes)?;
