@@ -10,6 +10,7 @@ mod build;
 mod check;
 mod containers;
 mod daemon;
+mod description;
 mod events;
 mod failure;
 mod images;
@@ -28,6 +29,7 @@ mod wire;
 
 pub use check::check_head;
 pub use daemon::{Experiments, Identity};
+pub use description::{describe_engine, describe_version};
 pub use serve::{Config, Limits, Server, StartError};
 pub use wire::listen::{Host, HostError, SocketAccess};
 pub use wire::tls::{TlsError, TlsFiles};

@@ -1,21 +1,20 @@
 //! What the daemon says about itself and its machine, and logins.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use http::StatusCode;
-use serde_json::{Map, Value, json};
-use shale_engine::containers::Status;
-use shale_engine::machine;
+use serde_json::{Value, json};
 use shale_engine::volumes::Volume;
 use shale_engine_api::ApiVersion;
-use shale_oci::Platform;
 use shale_registry_client::credentials::registry_key;
-use shale_registry_client::{ClientOptions, InsecureRegistry, LoginError, Network, Origin, Secret};
+use shale_registry_client::{LoginError, Origin, Secret};
 
 use crate::answer::{Answer, document};
 use crate::body::RequestBody;
 use crate::containers::list;
 use crate::daemon::Daemon;
+use crate::description::{describe_engine, describe_version};
 use crate::failure::Failure;
 use crate::registry_auth::AuthConfig;
 use crate::request::Call;
@@ -23,64 +22,19 @@ use crate::volumes;
 
 /// Answers `GET /version`.
 pub(crate) fn version(daemon: &Daemon) -> Answer {
-    let identity = &daemon.identity;
-    let kernel = kernel();
-    let (newest, oldest) = (ApiVersion::NEWEST.to_string(), ApiVersion::OLDEST.to_string());
-    document(&json!({
-        "Platform": { "Name": "Shale" },
-        "Components": [{
-            "Name": "Engine",
-            "Version": identity.version,
-            "Details": {
-                "ApiVersion": newest,
-                "Arch": Platform::host().architecture,
-                "BuildTime": "",
-                "Experimental": daemon.is_experimental().to_string(),
-                "GitCommit": identity.commit,
-                "GoVersion": "",
-                "KernelVersion": kernel,
-                "MinAPIVersion": oldest,
-                "Os": std::env::consts::OS,
-            },
-        }],
-        "Version": identity.version,
-        "ApiVersion": newest,
-        "MinAPIVersion": oldest,
-        "GitCommit": identity.commit,
-        "GoVersion": "",
-        "Os": std::env::consts::OS,
-        "Arch": Platform::host().architecture,
-        "KernelVersion": kernel,
-        "BuildTime": "",
-    }))
+    document(&describe_version(&daemon.identity, daemon.experiments))
 }
 
 /// Answers `GET /info`.
 pub(crate) async fn info(daemon: &Daemon, call: &Call) -> Result<Answer, Failure> {
-    let (images, containers) = daemon
-        .blocking(|engine| {
-            let images = engine.store().images().map_err(|error| Failure::internal(&error))?;
-            let records = engine.container_records().map_err(|error| Failure::internal(&error))?;
-            let images = images.iter().filter(|stored| stored.image.is_ok()).count();
-            let statuses: Vec<Status> = records.iter().map(|record| record.status()).collect();
-            Ok::<_, Failure>((images, statuses))
-        })
-        .await?;
-    let count = |status: Status| containers.iter().filter(|found| **found == status).count();
-    let (running, paused) = (count(Status::Running), count(Status::Paused));
-    let root = daemon.engine.store().root();
-    let mut described = json!({
-        "ID": shale_oci::Digest::sha256(root.to_string_lossy().as_bytes()).hex(),
-        "Containers": containers.len(),
-        "ContainersRunning": running,
-        "ContainersPaused": paused,
-        "ContainersStopped": containers.len() - running - paused,
-        "Images": images,
+    let (registries, identity) = (daemon.registries.clone(), Arc::clone(&daemon.identity));
+    let experiments = daemon.experiments;
+    let described = daemon.blocking(move |engine| {
+        describe_engine(engine, registries.options(), &identity, experiments)
+            .map_err(|error| Failure::internal(&error))
     });
-    let more = [store(root), abilities(), host(daemon)];
-    for (key, value) in more.into_iter().flat_map(|part| part.as_object().cloned().unwrap_or_default()) {
-        described[key] = value;
-    }
+    let mut described = described.await?;
+    described["NEventsListener"] = json!(daemon.events.listeners());
     if call.version < ApiVersion::one(42) {
         // Limits of the kernel's own memory, which went with the first version of control groups.
         let has_limits = Path::new("/sys/fs/cgroup/memory/memory.kmem.limit_in_bytes").exists();
@@ -111,100 +65,6 @@ fn leave_out_old(described: &mut Value) {
     for key in ["BridgeNfIptables", "BridgeNfIp6tables"] {
         remove("", key);
     }
-}
-
-fn store(root: &Path) -> Value {
-    json!({
-        "Driver": "overlay2",
-        "DriverStatus": [
-            ["Backing Filesystem", machine::file_system(root)],
-            ["Supports d_type", "true"],
-            ["Native Overlay Diff", "true"],
-            ["userxattr", "false"],
-        ],
-        "Plugins": {
-            "Volume": ["local"],
-            "Network": ["bridge", "host", "null"],
-            "Authorization": null,
-            "Log": ["json-file"],
-        },
-    })
-}
-
-/// What the kernel can do for containers; clients warn about what is missing.
-fn abilities() -> Value {
-    json!({
-        "MemoryLimit": true,
-        "SwapLimit": true,
-        "CpuCfsPeriod": true,
-        "CpuCfsQuota": true,
-        "CPUShares": true,
-        "CPUSet": true,
-        "PidsLimit": true,
-        "IPv4Forwarding": true,
-        "BridgeNfIptables": true,
-        "BridgeNfIp6tables": true,
-    })
-}
-
-fn host(daemon: &Daemon) -> Value {
-    let host = rustix::system::uname();
-    let text = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
-    let mut described = json!({
-        "Debug": false,
-        "NFd": open_files(),
-        "OomKillDisable": true,
-        "NGoroutines": threads(),
-        "SystemTime": jiff::Timestamp::now().to_string(),
-        "LoggingDriver": "json-file",
-        "CgroupDriver": "cgroupfs",
-        "CgroupVersion": if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() { "2" } else { "1" },
-        "NEventsListener": daemon.events.listeners(),
-        "KernelVersion": kernel(),
-        "OperatingSystem": machine::os_release("PRETTY_NAME"),
-        "OSVersion": machine::os_release("VERSION_ID"),
-        "OSType": std::env::consts::OS,
-        "Architecture": text(host.machine()),
-        "IndexServerAddress": "https://index.docker.io/v1/",
-        "RegistryConfig": registry_config(daemon.registries.options()),
-    });
-    let proxy =
-        |name: &str| std::env::var(name).or_else(|_| std::env::var(name.to_lowercase())).unwrap_or_default();
-    let more = json!({
-        "NCPU": std::thread::available_parallelism().map_or(1, usize::from),
-        "MemTotal": machine::memory_bytes(),
-        "GenericResources": null,
-        "DockerRootDir": daemon.engine.store().root().to_string_lossy(),
-        "HttpProxy": proxy("HTTP_PROXY"),
-        "HttpsProxy": proxy("HTTPS_PROXY"),
-        "NoProxy": proxy("NO_PROXY"),
-        "Name": text(host.nodename()),
-        "Labels": [],
-        "ExperimentalBuild": daemon.is_experimental(),
-        "ServerVersion": daemon.identity.version,
-        "Runtimes": { "runc": { "path": "runc" } },
-        "DefaultRuntime": "runc",
-        "Swarm": {
-            "NodeID": "",
-            "NodeAddr": "",
-            "LocalNodeState": "inactive",
-            "ControlAvailable": false,
-            "Error": "",
-            "RemoteManagers": null,
-        },
-        "LiveRestoreEnabled": true,
-        "Isolation": "",
-        "InitBinary": "",
-        "ContainerdCommit": { "ID": "", "Expected": "" },
-        "RuncCommit": { "ID": "", "Expected": "" },
-        "InitCommit": { "ID": "", "Expected": "" },
-        "SecurityOptions": ["name=seccomp,profile=default"],
-        "Warnings": null,
-    });
-    for (key, value) in more.as_object().cloned().unwrap_or_default() {
-        described[key] = value;
-    }
-    described
 }
 
 /// Answers `GET /system/df`.
@@ -287,46 +147,4 @@ pub(crate) async fn auth(daemon: &Daemon, call: &Call, body: RequestBody) -> Res
 /// Registries on loopback are spoken to without TLS unless they offer it.
 fn is_loopback(host: &str) -> bool {
     Origin::new(shale_registry_client::Scheme::Http, host).is_some_and(|origin| origin.is_loopback())
-}
-
-fn kernel() -> String {
-    rustix::system::uname().release().to_string_lossy().into_owned()
-}
-
-fn open_files() -> usize {
-    std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
-}
-
-fn threads() -> usize {
-    std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
-}
-
-fn registry_config(options: &ClientOptions) -> Value {
-    let mut hosts = Map::new();
-    let mut networks = vec!["::1/128".to_owned(), "127.0.0.0/8".to_owned()];
-    for registry in &options.insecure {
-        match registry {
-            InsecureRegistry::Host(host) => {
-                let described = json!({ "Name": host, "Mirrors": [], "Secure": false, "Official": false });
-                hosts.insert(host.clone(), described);
-            }
-            InsecureRegistry::Network(Network { address, prefix_bits }) => {
-                let network = format!("{address}/{prefix_bits}");
-                if !networks.contains(&network) {
-                    networks.push(network);
-                }
-            }
-        }
-    }
-    let mirrors = options.mirrors.get("docker.io").map(Vec::as_slice).unwrap_or_default();
-    let mirrors: Vec<String> = mirrors.iter().map(|mirror| format!("{mirror}/")).collect();
-    let hub = json!({ "Name": "docker.io", "Mirrors": mirrors, "Secure": true, "Official": true });
-    hosts.insert("docker.io".to_owned(), hub);
-    json!({
-        "AllowNondistributableArtifactsCIDRs": [],
-        "AllowNondistributableArtifactsHostnames": [],
-        "InsecureRegistryCIDRs": networks,
-        "IndexConfigs": hosts,
-        "Mirrors": mirrors,
-    })
 }

@@ -23,4 +23,4 @@ pub mod remote;
 pub mod volumes;
 
 pub use engine::{Engine, Privileges};
-pub use shale_store::{Access, ContainerState, OpenError};
+pub use shale_store::{Access, ContainerState, DiskError, OpenError};

@@ -8,6 +8,7 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use shale_daemon::Identity;
 use shale_engine::progress::{self, Status};
 use shale_engine::{Engine, OpenError};
 use shale_registry_client::credentials::ConfigFile;
@@ -25,6 +26,11 @@ pub const BUILD: &str = match option_env!("SHALE_BUILD") {
     Some(build) => build,
     None => "unknown",
 };
+
+/// Returns how the program names itself to clients of the Engine API.
+pub fn identity() -> Identity {
+    Identity { version: env!("CARGO_PKG_VERSION").to_owned(), commit: BUILD.to_owned() }
+}
 
 /// So long after Ctrl-C may threads take away what they had begun. One that waits for somebody else's lock is left behind.
 const CLEANING_MAX: Duration = Duration::from_secs(5);
@@ -156,6 +162,11 @@ impl Context {
     /// Returns a client of registries.
     pub fn client(&self) -> Result<Client, Failure> {
         Ok(Client::new(self.client_options()?).map_err(anyhow::Error::from)?)
+    }
+
+    /// Whether `--debug` was given.
+    pub fn is_debug(&self) -> bool {
+        self.global.debug
     }
 
     /// Runs `work` to its end, or until Ctrl-C; then it is dropped and what it was doing stops.

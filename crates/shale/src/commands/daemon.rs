@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow};
-use shale_daemon::{Config, Experiments, Host, Identity, Limits, Server, SocketAccess, TlsFiles};
+use shale_daemon::{Config, Experiments, Host, Limits, Server, SocketAccess, TlsFiles};
 
 use super::Failure;
 use crate::cli::Daemon;
-use crate::context::{BUILD, Context, stop_signal};
+use crate::context::{Context, identity, stop_signal};
 use crate::user_namespace::is_real_root;
 
 /// Where root's daemon listens.
@@ -77,7 +77,7 @@ fn config(context: &Context, daemon: &Daemon, hosts: &[String]) -> Result<Config
         plain_loopback: daemon.plain_loopback,
         metrics: metrics.transpose()?,
         registries: context.client_options()?,
-        identity: Identity { version: env!("CARGO_PKG_VERSION").to_owned(), commit: BUILD.to_owned() },
+        identity: identity(),
         experiments: match daemon.is_experimental {
             true => Experiments::Served,
             false => Experiments::Refused,
