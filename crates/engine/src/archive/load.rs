@@ -6,14 +6,15 @@ mod oci;
 mod plan;
 
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::sync::Arc;
 
 use shale_oci::{
     ChainId, ConfigError, Digest, DocumentError, ImageId, Platform, Reference, ReferenceError, VerifyError,
 };
 use shale_store::{
-    HeldLayer, HoldError, LAYERS_MAX, Name, NewImage, NewLayer, Publication, PublishImagesError, PutImage,
-    ReferenceChange,
+    HeldLayer, HoldError, LAYERS_MAX, Layer, MendError, Name, NewImage, NewLayer, Publication,
+    PublishImagesError, PutImage, ReferenceChange,
 };
 
 pub use super::members::Input;
@@ -122,6 +123,9 @@ pub enum LoadError {
     /// A layer that is here could not be looked at.
     #[error(transparent)]
     Hold(#[from] HoldError),
+    /// A damaged layer could not be marked to be replaced.
+    #[error(transparent)]
+    Mend(#[from] MendError),
     /// Layers, configs or names could not be published.
     #[error(transparent)]
     Publish(#[from] PublishImagesError),
@@ -166,20 +170,25 @@ impl Engine {
     fn hold_sound_stacks(
         &self,
         images: &[Arc<PlannedImage>],
-    ) -> Result<(HashSet<ChainId>, Vec<HeldLayer>), HoldError> {
+    ) -> Result<(HashSet<ChainId>, Vec<HeldLayer>), LoadError> {
         let mut held = HashSet::new();
         let mut holds = Vec::new();
         for image in images {
             let mut top = None;
             for layer in &image.layers {
                 match self.store.hold_layer(layer.chain_id) {
-                    Ok(Some(found)) => top = Some(found),
+                    Ok(Some(found)) if self.has_readable_record(&found) => top = Some(found),
+                    Ok(Some(_)) => {
+                        tracing::warn!(layer = %layer.chain_id, "a layer with a damaged record is loaded again");
+                        self.store.condemn_layer(layer.chain_id)?;
+                        break;
+                    }
                     Ok(None) => break,
                     Err(error) if error.is_damage() => {
                         tracing::warn!(layer = %layer.chain_id, %error, "a damaged layer is loaded again");
                         break;
                     }
-                    Err(error) => return Err(error),
+                    Err(error) => return Err(error.into()),
                 }
                 held.insert(layer.chain_id);
             }
@@ -187,6 +196,13 @@ impl Engine {
             holds.extend(top);
         }
         Ok((held, holds))
+    }
+
+    /// Reads a layer's tar-split record to its end, where the checksum is: the archive has the bytes to replace the layer,
+    /// so it must not be told that all is well.
+    fn has_readable_record(&self, layer: &Layer) -> bool {
+        let record = self.store.open_tar_split(layer);
+        record.is_ok_and(|mut record| io::copy(&mut record, &mut io::sink()).is_ok())
     }
 
     /// Publishes all layers, configs and names in one commit.

@@ -435,6 +435,49 @@ fn a_directory_with_an_oci_layout_loads_and_its_links_lead_nowhere() {
 }
 
 #[test]
+fn loading_again_heals_a_damaged_layer() {
+    fn cut(path: &Path) {
+        let content = fs::read(path).unwrap();
+        fs::write(path, &content[..content.len() / 2]).unwrap();
+    }
+    fn remove(path: &Path) {
+        fs::remove_file(path).or_else(|_| fs::remove_dir_all(path)).unwrap();
+    }
+    fn garble(path: &Path) {
+        fs::write(path, "garbled").unwrap();
+    }
+    fn replace_by_directory(path: &Path) {
+        remove(path);
+        fs::create_dir(path).unwrap();
+    }
+    let archive = archive_of_28();
+    let check = |is_record: bool, file: &str, damage: fn(&Path)| {
+        let (root, engine) = engine();
+        let image = load(&engine, &archive).unwrap()[0].image;
+        let sound = save(&engine, &[&image.to_string()]);
+        let layers = || engine.store().image(image).unwrap().unwrap().layers;
+        for index in 0..layers().len() {
+            // Asked each time: a healed layer and those above it are in new directories.
+            let layer = &layers()[index];
+            let directory = match is_record {
+                true => root.path().join("image/overlay2/layerdb/sha256").join(layer.chain_id.hex()),
+                false => root.path().join("overlay2").join(&layer.cache_id),
+            };
+            damage(&directory.join(file));
+            load(&engine, &archive).unwrap();
+            assert!(save(&engine, &[&image.to_string()]) == sound, "{file} of layer {index}");
+        }
+    };
+    check(false, "diff", remove);
+    for damage in [remove, cut, garble, replace_by_directory] {
+        check(false, "link", damage);
+        for file in ["tar-split.json.gz", "size", "cache-id", "diff"] {
+            check(true, file, damage);
+        }
+    }
+}
+
+#[test]
 fn blobs_of_an_oci_layout_must_be_what_their_names_say() {
     let image = two_layers();
     let index = oci_index(&[image.manifest.descriptor()]);

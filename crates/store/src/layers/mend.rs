@@ -133,7 +133,7 @@ fn mend(layout: &Layout, layer: &Layer) -> Result<bool, DiskError> {
 }
 
 /// Finds the symlink below `l/` that leads to a directory.
-fn link_to(layout: &Layout, cache_id: &str) -> Result<Option<String>, DiskError> {
+pub(super) fn link_to(layout: &Layout, cache_id: &str) -> Result<Option<String>, DiskError> {
     let target = layout::link_target(cache_id);
     for link in durable::names(&layout.links())?.into_iter().filter(|link| layout::is_link(link)) {
         if durable::read_link(&layout.link(&link))?.is_some_and(|found| found.as_os_str() == target.as_str())

@@ -2,13 +2,13 @@
 //!
 //! Not here: syncing, the lock, and what is published with the layers; that is `images/publish`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Deref;
 use std::path::PathBuf;
 
 use shale_oci::{Algorithm, ChainId, DiffId};
 
-use super::{FinishedLayer, Index, LAYERS_MAX, Layer, LayerError, check, read, remove};
+use super::{FinishedLayer, Index, LAYERS_MAX, Layer, LayerError, check, mend, read, remove};
 use crate::Store;
 use crate::durable::{self, DiskError};
 use crate::images::{Publication, PublishImagesError};
@@ -129,6 +129,8 @@ pub(crate) fn plan(layout: &Layout, new: &[NewLayer]) -> Result<LayerPlan, Publi
     let mut index = Index::new(layout);
     let mut plan = LayerPlan { bases: BTreeMap::new(), occupants: Vec::with_capacity(new.len()) };
     let mut depths: HashMap<ChainId, usize> = HashMap::new();
+    // Layers that get another link ID than they had, and all above them: their `lower` files cannot stay as they are.
+    let mut moved: HashSet<ChainId> = HashSet::new();
     for NewLayer { parent, layer } in new {
         if layer.diff_id.digest().algorithm() != Algorithm::Sha256 {
             return Err(PublishError::Algorithm(layer.diff_id));
@@ -153,7 +155,15 @@ pub(crate) fn plan(layout: &Layout, new: &[NewLayer]) -> Result<LayerPlan, Publi
         }
         let chain = ChainId::on(*parent, layer.diff_id);
         depths.insert(chain, below + 1);
-        plan.occupants.push(occupant(layout, chain, *parent)?);
+        let mut occupant = occupant(layout, chain, *parent)?;
+        let stands_on_moved = parent.is_some_and(|parent| moved.contains(&parent));
+        if let (Occupant::Sound(layer), true) = (&occupant, stands_on_moved) {
+            occupant = Occupant::Broken { link: read::read_link_id(layout, &layer.cache_id)? };
+        }
+        if stands_on_moved || occupant == (Occupant::Broken { link: None }) {
+            moved.insert(chain);
+        }
+        plan.occupants.push(occupant);
     }
     Ok(plan)
 }
@@ -174,7 +184,10 @@ fn occupant(layout: &Layout, chain: ChainId, parent: Option<ChainId>) -> Result<
             .filter(|cache_id| layout::is_cache_id(cache_id)),
     };
     let link = match cache_id {
-        Some(cache_id) => read::read_link_id(layout, &cache_id)?,
+        Some(cache_id) => match read::read_link_id(layout, &cache_id)? {
+            Some(link) => Some(link),
+            None => mend::link_to(layout, &cache_id)?,
+        },
         None => None,
     };
     Ok(Occupant::Broken { link })

@@ -79,15 +79,38 @@ fn an_undamaged_store_has_no_findings() {
     check(|_| {}, true, &[]);
 }
 
+fn make_directory(path: &Path) {
+    fs::remove_file(path).unwrap();
+    fs::create_dir(path).unwrap();
+}
+
+/// Whoever opens one as an ordinary file waits for ever.
+fn make_fifo(path: &Path) {
+    fs::remove_file(path).unwrap();
+    let mode = rustix::fs::Mode::from_raw_mode(0o644);
+    rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+}
+
+fn make_loop(path: &Path) {
+    fs::remove_file(path).unwrap();
+    std::os::unix::fs::symlink(path.file_name().unwrap(), path).unwrap();
+}
+
 #[test]
 fn layers_that_docker_does_not_load() {
     let broken = &["image-layer-damaged", "layer-size"];
     check(|victim| fs::remove_file(victim.layer(1, "size")).unwrap(), false, broken);
     check(|victim| victim.append(victim.layer(1, "size"), "\n"), false, broken);
+    for put in [make_directory, make_fifo, make_loop] {
+        check(|victim| put(&victim.layer(1, "size")), false, broken);
+    }
     let broken = &["image-layer-damaged", "layer-diff-id"];
     check(|victim| fs::write(victim.layer(1, "diff"), "sha256:nonsense").unwrap(), false, broken);
     let broken = &["image-layer-damaged", "layer-cache-id"];
     check(|victim| fs::write(victim.layer(1, "cache-id"), "").unwrap(), false, broken);
+    for put in [make_directory, make_fifo, make_loop] {
+        check(|victim| put(&victim.layer(1, "cache-id")), false, broken);
+    }
     check(|victim| fs::write(victim.layer(1, "cache-id"), "../..").unwrap(), false, broken);
     let broken = &["image-layer-damaged", "layer-descriptor"];
     check(|victim| fs::write(victim.layer(1, "descriptor.json"), "{").unwrap(), false, broken);
