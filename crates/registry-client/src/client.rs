@@ -343,7 +343,8 @@ pub(crate) fn is_passing(status: u16) -> bool {
     matches!(status, 408 | 429 | 500 | 502 | 503 | 504)
 }
 
-/// Returns where a redirect leads; a user in the URL is dropped.
+/// Returns where a redirect leads. The user that the first URL names stays with its origin; one that a redirect names is
+/// dropped.
 fn next_url(from: &Url, location: &HeaderValue) -> Result<Url, RedirectRefusal> {
     let location = location.to_str().map_err(|_| RedirectRefusal::Invalid)?;
     let mut next = from.join(location).map_err(|_| RedirectRefusal::Invalid)?;
@@ -351,9 +352,11 @@ fn next_url(from: &Url, location: &HeaderValue) -> Result<Url, RedirectRefusal> 
     if from.scheme() == Scheme::Https.name() && origin.scheme() != Scheme::Https {
         return Err(RedirectRefusal::Downgrade);
     }
+    let is_home = Origin::of(from).as_ref() == Some(&origin);
+    let (username, password) = if is_home { (from.username(), from.password()) } else { ("", None) };
     // Neither can fail for http and https.
-    let _ = next.set_username("");
-    let _ = next.set_password(None);
+    let _ = next.set_username(username);
+    let _ = next.set_password(password);
     next.set_fragment(None);
     Ok(next)
 }
@@ -406,6 +409,11 @@ mod tests {
         assert_eq!(redirected(from, "../z?sig=a%2Fb").unwrap(), "https://reg.example/v2/a/z?sig=a%2Fb");
         assert_eq!(redirected(from, "//cdn.example/y#f").unwrap(), "https://cdn.example/y");
         assert_eq!(redirected(from, "https://u:p@cdn.example/y").unwrap(), "https://cdn.example/y");
+        let known = "https://u%40x:p@reg.example/x";
+        assert_eq!(redirected(known, "/y").unwrap(), "https://u%40x:p@reg.example/y");
+        assert_eq!(redirected(known, "https://v:q@reg.example/y").unwrap(), "https://u%40x:p@reg.example/y");
+        assert_eq!(redirected(known, "//cdn.example/y").unwrap(), "https://cdn.example/y");
+        assert_eq!(redirected(known, "https://reg.example:444/y").unwrap(), "https://reg.example:444/y");
         for location in ["file:///etc/passwd", "ftp://h/x", "https://", "data:,x", "https://[::1"] {
             assert_eq!(redirected(from, location), Err(RedirectRefusal::Invalid), "{location}");
         }

@@ -13,7 +13,6 @@ pub mod auth;
 mod blob;
 mod client;
 pub mod credentials;
-mod download;
 mod endpoint;
 mod error;
 pub mod header;
@@ -36,7 +35,6 @@ pub use blob::{
     UploadError,
 };
 pub use client::{Client, ClientError};
-pub use download::{DownloadError, Downloaded};
 pub use endpoint::Source;
 pub use error::{
     Answer, AnswerError, CertificateError, NetworkError, NetworkFault, RedirectRefusal, RequestError,

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::Method;
+use http::header::LAST_MODIFIED;
 use reqwest::{Response, Url};
 
 use crate::auth::Scopes;
@@ -40,6 +41,11 @@ impl Client {
 }
 
 impl UrlFile {
+    /// Returns `Last-Modified` as it came.
+    pub fn last_modified(&self) -> Option<&str> {
+        self.response.headers().get(LAST_MODIFIED)?.to_str().ok()
+    }
+
     /// Returns the next bytes; none at the end.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::error::Error as _;
 use std::future::Future;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once};
 use std::time::Duration;
@@ -167,6 +167,18 @@ impl Context {
     /// Whether `--debug` was given.
     pub fn is_debug(&self) -> bool {
         self.global.debug
+    }
+
+    /// Fetches the file at `url` into `out`, and returns its `Last-Modified`.
+    pub fn download(&self, url: &str, out: &mut (dyn Write + Send)) -> Result<Option<String>, Failure> {
+        let client = self.client()?;
+        self.block_on(async {
+            let mut file = client.url_file(url).await.with_context(|| format!("could not fetch {url}"))?;
+            while let Some(chunk) = file.chunk().await? {
+                out.write_all(&chunk).context("could not write what was downloaded")?;
+            }
+            Ok::<_, Failure>(file.last_modified().map(str::to_owned))
+        })
     }
 
     /// Runs `work` to its end, or until Ctrl-C; then it is dropped and what it was doing stops.

@@ -308,13 +308,10 @@ fn port_error(failure: Failure) -> PortError {
 
 impl Bases<'_> {
     fn fetch(&self, url: &str, out: &mut (dyn Write + Send)) -> Result<Option<i64>, Failure> {
-        let client = self.context.client()?;
-        let mut write = |bytes: &[u8]| out.write_all(bytes);
-        let downloading = async { client.download(url, &mut write).await.map_err(anyhow::Error::from) };
-        let downloaded = self.context.block_on(downloading)?;
+        let last_modified = self.context.download(url, out)?;
         // A date that cannot be read is none, as in Docker.
         let parser = jiff::fmt::rfc2822::DateTimeParser::new();
-        let changed = downloaded.last_modified.and_then(|text| parser.parse_timestamp(&text).ok());
+        let changed = last_modified.and_then(|text| parser.parse_timestamp(&text).ok());
         Ok(changed.map(|time| time.as_second()))
     }
 

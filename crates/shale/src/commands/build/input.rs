@@ -1,7 +1,7 @@
 //! What `shale build` builds: the Dockerfile and the files beside it, wherever they come from.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
@@ -106,10 +106,7 @@ impl Input {
         dialect: Dialect,
     ) -> Result<Input, Failure> {
         let mut spool = tempfile_of(engine)?;
-        let client = context.client()?;
-        let mut write = |bytes: &[u8]| spool.write_all(bytes);
-        let downloading = async { client.download(url, &mut write).await.map_err(anyhow::Error::from) };
-        context.block_on(downloading)?;
+        context.download(url, &mut spool)?;
         spool.seek(io::SeekFrom::Start(0))?;
         let mut start = Vec::new();
         (&mut spool).take(512).read_to_end(&mut start)?;
