@@ -124,12 +124,7 @@ impl Reply {
         let retry_after = after.and_then(|value| retry_after::parse(value, now));
         let limit = transport.options().limits.error_bytes;
         let body = read_start(transport, self.response, limit, &host).await;
-        let answer = match status {
-            // The answer to HEAD has no body; what docker prints then is what the code stands for.
-            401 if body.is_empty() => Answer::of(ErrorCode::Unauthorized),
-            403 if body.is_empty() => Answer::of(ErrorCode::Denied),
-            _ => Answer::read(status, &body),
-        };
+        let answer = Answer::read(status, &body);
         match status {
             // A signed address that has expired: the registry gives a new one.
             400..=410 if self.is_foreign => RequestError::Unavailable { host, answer, retry_after: None },

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shale_oci::ErrorDocument;
+use http::StatusCode;
+use shale_oci::{ErrorCode, ErrorDocument};
 
 use crate::auth::TokenError;
 
@@ -72,8 +73,11 @@ impl Answer {
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.errors.as_slice() {
-            [] => match http::StatusCode::from_u16(self.status) {
+            [] => match StatusCode::from_u16(self.status) {
                 _ if !self.excerpt.is_empty() => write!(f, "HTTP {}: {}", self.status, self.excerpt),
+                // The answer to HEAD has no body; the code's own words say more than the status.
+                Ok(StatusCode::UNAUTHORIZED) => Answer::of(ErrorCode::Unauthorized).fmt(f),
+                Ok(StatusCode::FORBIDDEN) => Answer::of(ErrorCode::Denied).fmt(f),
                 Ok(status) => write!(f, "HTTP {status}"),
                 Err(_) => write!(f, "HTTP {}", self.status),
             },

@@ -29,7 +29,6 @@ const OTHERWISE: &[(&str, &str)] = &[
     ("py-03-images-list", "it asks for images that were there before the recording"),
     // Images of one second are listed in any order, so which of ours stands for the recorded ID is chance.
     ("rmi-04-force-by-id-delete", "it asks for an image that was made outside the recording"),
-    ("pull-11-platform", "dockerd 20.10 took the local image of another platform"),
     ("pull-15-manifest-list", "the list was pushed outside the recording"),
     ("login-08-pull-noauth", "a refusal is told as Docker Hub's is"),
     ("run-14-platform-mismatch", "it asks Docker Hub"),
@@ -55,7 +54,6 @@ const OTHERWISE_29: &[(&str, &str)] = &[
         "pull-07-by-digest",
         "the ID in containerd's store is the manifest's digest, so it asks for what no registry has",
     ),
-    ("pull-11-platform", "containerd's store takes an image without that platform"),
     ("pull-15-manifest-list", "the list was pushed outside the recording"),
     ("login-08-pull-noauth", "a refusal is told as Docker Hub's is"),
     ("run-14-platform-mismatch", "it asks Docker Hub"),

@@ -33,7 +33,7 @@ const OTHERWISE: &[(&str, &str)] = &[
     ("push-09-registry-down", "a registry that is not there is told of in other words"),
     ("pull-03-big-tty", "it draws bars as the bytes come"),
     ("pull-10-registry-down", "a registry that is not there is told of in other words"),
-    ("pull-11-platform", "dockerd 20.10 took the local image of another platform"),
+    ("pull-11-platform", "it warns of the other platform, as dockerd 20.10 does for some names only"),
     ("login-08-pull-noauth", "a refusal is told as Docker Hub's is"),
     ("search-", "it asks Docker Hub, or a registry that has no search"),
     ("manifest-02-inspect-verbose", "the bytes of another manifest are printed"),
