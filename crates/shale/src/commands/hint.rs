@@ -19,7 +19,12 @@ pub fn for_error(context: &Context, message: &str) -> Option<String> {
 }
 
 /// Returns another tag of the same repository, else a tag of the repository that is spelt most like it.
+///
+/// A digest and an ID are not mistyped but gone.
 fn nearest(typed: &str, names: &[String]) -> Option<String> {
+    if typed.contains('@') || typed.starts_with("sha256:") {
+        return None;
+    }
     let repository = repository(typed);
     let tags_of = |wanted: &str| -> Vec<&str> {
         let names = names.iter().map(String::as_str);
@@ -27,11 +32,21 @@ fn nearest(typed: &str, names: &[String]) -> Option<String> {
     };
     let mut tags = tags_of(repository);
     if tags.is_empty() {
-        tags = tags_of(closest(repository, names.iter().map(|name| self::repository(name)))?);
+        let others =
+            names.iter().map(|name| self::repository(name)).filter(|other| is_like(repository, other));
+        tags = tags_of(closest(repository, others)?);
     }
     let same_tag = tags.iter().find(|name| name.rsplit(':').next() == typed.rsplit(':').next());
     let found = same_tag.copied().or_else(|| closest(typed, tags.iter().copied()));
     found.or_else(|| tags.first().copied()).map(str::to_owned)
+}
+
+/// Whether two repositories are spelt alike where they part: a registry and a folder that they share say nothing.
+fn is_like(left: &str, right: &str) -> bool {
+    let shared = left.split('/').zip(right.split('/')).take_while(|(left, right)| left == right);
+    let shared: usize = shared.map(|(part, _)| part.len() + 1).sum();
+    let rest = |name: &str| name.get(shared..).unwrap_or_default().to_owned();
+    closest(&rest(left), std::iter::once(rest(right).as_str())).is_some()
 }
 
 /// The name without its tag: a colon before the last slash belongs to a port.
@@ -48,8 +63,8 @@ mod tests {
 
     #[test]
     fn the_nearest_name_is_found_by_repository_then_tag() {
-        let names = ["alpine:3.18", "alpine:3.19", "debian:12", "debian:latest", "localhost:5000/app:1"]
-            .map(str::to_owned);
+        let names = ["alpine:3.18", "alpine:3.19", "debian:12", "debian:latest", "localhost:5000/app:1"];
+        let names = names.map(str::to_owned);
         for (typed, expected) in [
             ("alpine:latest", Some("alpine:3.18")),
             ("alpine:3.20", Some("alpine:3.18")),
@@ -60,6 +75,11 @@ mod tests {
             ("localhost:5000/app:2", Some("localhost:5000/app:1")),
             ("postgres:latest", None),
             ("deadbeef", None),
+            // The registry alone is no likeness, and a digest is not mistyped.
+            ("localhost:5000/web:1", None),
+            ("localhots:5000/app:1", Some("localhost:5000/app:1")),
+            ("localhost:5000/app@sha256:0000", None),
+            ("sha256:0000", None),
         ] {
             assert_eq!(nearest(typed, &names).as_deref(), expected, "{typed}");
         }
