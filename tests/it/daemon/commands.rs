@@ -103,8 +103,14 @@ pub(super) fn normal(text: &str, directory: &Path) -> String {
         }
         word.clear();
     };
+    // An ID may begin so, too, but has no dash behind a year.
+    let is_in_time = |word: &str, next: char| match word.as_bytes() {
+        [b'2', b'0', _, _] => next == '-',
+        [b'2', b'0', _, _, b'-', ..] => "-:.".contains(next),
+        _ => false,
+    };
     for character in text.chars() {
-        if character.is_ascii_alphanumeric() || "-:.".contains(character) && word.starts_with("20") {
+        if character.is_ascii_alphanumeric() || is_in_time(&word, character) {
             word.push(character);
             continue;
         }
@@ -214,4 +220,10 @@ fn what_is_put_aside_is_no_more_than_that() {
     check("Exited (3) Less than a second ago\n", "Exited (3) AGE\n");
     check("2026-11-22T04:30:34.123456789Z y", "TIME y");
     check("0123456789abc 3 files", "0123456789abc 3 files");
+}
+
+#[test]
+fn ids_and_times_are_put_aside_whatever_they_begin_with() {
+    let text = "20bd5586c971: Layer already exists\n2026-11-23T06:00:00.5Z 201d5586c971 2012-x";
+    assert_eq!(normal(text, Path::new("/nowhere")), "ID: Layer already exists\nTIME ID 2012-x");
 }

@@ -446,3 +446,103 @@ fn without_the_registry_the_damage_stays_and_is_still_told() {
     assert!(!repaired.failed[0].1.is_empty());
     assert_eq!(codes(&after), ["layer-content"], "the layer's record is back, so the same damage is found");
 }
+
+/// Something that may befall a file, a link or a directory.
+fn befall(kind: usize, path: &Path) {
+    let is_directory = fs::symlink_metadata(path).unwrap().is_dir();
+    let remove = || match is_directory {
+        true => fs::remove_dir_all(path).unwrap(),
+        false => fs::remove_file(path).unwrap(),
+    };
+    let rewrite = |change: fn(Vec<u8>) -> Vec<u8>| match fs::symlink_metadata(path).unwrap().is_file() {
+        true => fs::write(path, change(fs::read(path).unwrap())).unwrap(),
+        false => remove(),
+    };
+    match kind {
+        0 => remove(),
+        1 => rewrite(|content| content[..content.len() / 2].to_vec()),
+        2 => rewrite(|mut content| {
+            let middle = content.len() / 2;
+            content.iter_mut().skip(middle).take(1).for_each(|byte| *byte ^= 0x21);
+            content
+        }),
+        3 => rewrite(|_| Vec::new()),
+        4 => rewrite(|_| b"garbage\n".to_vec()),
+        5 => {
+            remove();
+            fs::create_dir(path).unwrap();
+        }
+        6 if !is_directory => replace_by_pipe(path.to_owned()),
+        7 => {
+            remove();
+            std::os::unix::fs::symlink(path.file_name().unwrap(), path).unwrap();
+        }
+        8 => {
+            remove();
+            std::os::unix::fs::symlink("/nonexistent/place", path).unwrap();
+        }
+        _ => {
+            remove();
+            fs::write(path, "").unwrap();
+        }
+    }
+}
+
+const KINDS: usize = 10;
+
+fn walk(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if fs::symlink_metadata(&path).unwrap().is_dir() {
+            walk(&path, found);
+        }
+        found.push(path);
+    }
+}
+
+/// Whatever befalls one thing of a store: what is left of it is told, and one repair is enough, unless a person has to put
+/// a directory or the names back.
+#[test]
+fn each_thing_of_a_store_may_be_damaged_in_each_way() {
+    let pulled = Pulled::new();
+    let names = {
+        let mut found = Vec::new();
+        walk(pulled.root.path(), &mut found);
+        found.retain(|path| !path.ends_with("shale/lock"));
+        found.sort_unstable();
+        found
+    };
+    let sound = pulled.root.path().with_extension("sound");
+    let copy = |from: &Path, to: &Path| {
+        let _ = fs::remove_dir_all(to);
+        let copied = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+        assert!(copied.success());
+    };
+    copy(pulled.root.path(), &sound);
+    let mut by_a_person = 0;
+    for (index, path) in names.iter().enumerate() {
+        for kind in 0..KINDS {
+            copy(&sound, pulled.root.path());
+            befall(kind, path);
+            let case = format!("kind {kind} of {} ({index})", path.display());
+            let report = check_root(pulled.root.path());
+            let Ok(engine) = Engine::open_to_check(pulled.root.path(), Access::Write) else {
+                assert!(!report.is_sound(), "{case}: it is said to be sound and cannot be opened");
+                by_a_person += 1;
+                continue;
+            };
+            let silent: Arc<dyn Progress> = Arc::new(Silent);
+            let client = client();
+            let repaired =
+                pulled.runtime.block_on(engine.repair(&client, &report, &silent, SystemTime::now()));
+            let after = engine.check(&|_| ()).unwrap();
+            let person = ["directory-damaged", "names-damaged"];
+            match codes(&report).iter().any(|code| person.contains(code)) {
+                true => by_a_person += 1,
+                false => assert!(after.is_sound(), "{case}: {repaired:#?} {:#?}", after.problems),
+            }
+        }
+    }
+    fs::remove_dir_all(sound).unwrap();
+    assert!(by_a_person < names.len() * KINDS / 4, "{by_a_person} of {}", names.len() * KINDS);
+}
