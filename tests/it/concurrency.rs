@@ -1,7 +1,10 @@
 //! Many processes on one store: all succeed, nothing is downloaded twice, the result is that of a serial run.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use shale_tests::data_root::DataRoot;
 use shale_tests::image::storage;
@@ -83,4 +86,81 @@ fn eight_pulls_beside_rmi_gc_fsck_and_images_are_one_serial_run() {
         assert_eq!(count, 1, "downloads of {digest}");
     }
     assert!(shale.run(&["fsck"]).is_success());
+}
+
+/// How long every command runs beside every other.
+const LOOPS: Duration = Duration::from_secs(20);
+
+/// What a command may say when another one has taken the image away, or not made it yet.
+const GONE: [&str; 5] = [
+    "No such image",
+    "does not exist locally with the tag",
+    "tag does not exist",
+    "reference does not exist",
+    "No such container",
+];
+
+/// Only that an image is not there may stop a command; nothing is half there, and nothing is left.
+#[test]
+fn every_command_goes_beside_every_other() {
+    let scratch = Scratch::new("all");
+    let source = DockerRegistry::on_storage(&scratch.folder("r"), &storage(), Access::ReadOnly);
+    let target = DockerRegistry::start(&scratch.folder("t"), Access::Open);
+    let shale = Shale::new(&scratch.folder("shale"));
+    let [busybox, whiteouts, names, zstd] =
+        ["busybox", "whiteouts", "names", "zstd"].map(|name| format!("{}/images/{name}:1", source.host()));
+    let pushed = format!("{}/raced:1", target.host());
+    let path = |name: &str| scratch.path().join(name).to_str().expect("scratch paths are text").to_owned();
+    let (archive, saved, tar, context) = (path("w.tar"), path("o.tar"), path("e.tar"), path("context"));
+    shale.shale(&["pull", "--quiet", &whiteouts]);
+    shale.shale(&["pull", "--quiet", &busybox]);
+    shale.shale(&["save", "-o", &archive, &whiteouts]);
+    fs::write(&tar, [0; 1024]).expect("the disk takes it");
+    fs::create_dir(&context).expect("the scratch directory is ours");
+    let dockerfile = format!("FROM {busybox}\nRUN echo > /made\nCOPY Dockerfile /\n");
+    fs::write(Path::new(&context).join("Dockerfile"), dockerfile).expect("the disk takes it");
+    let loops: [&[&str]; 24] = [
+        &["pull", &whiteouts],
+        &["pull", &names],
+        &["pull", &zstd],
+        &["rmi", "-f", &whiteouts],
+        &["rmi", "-f", &names],
+        &["rmi", "-f", &zstd],
+        &["image", "prune", "-f"],
+        &["container", "prune", "-f"],
+        &["gc"],
+        &["fsck"],
+        &["load", "-i", &archive],
+        &["save", "-o", &saved, &whiteouts],
+        &["import", &tar, "raced/imported:1"],
+        &["tag", &whiteouts, &pushed],
+        &["push", &pushed],
+        &["build", "--network", "none", "-t", "raced/built:1", &context],
+        &["build", "--network", "none", "--no-cache", "-t", "raced/new:1", &context],
+        &["run", "--rm", "--network", "none", &busybox, "sh", "-c", ":"],
+        &["images", "-a", "--digests"],
+        &["images", "--tree"],
+        &["history", &names],
+        &["diff", &whiteouts, &zstd],
+        &["system", "df", "-v"],
+        &["ps", "-a"],
+    ];
+    let end = Instant::now() + LOOPS;
+    std::thread::scope(|scope| {
+        for words in loops {
+            scope.spawn(|| {
+                while Instant::now() < end {
+                    let finished = shale.run(words);
+                    let is_gone = |line: &str| GONE.iter().any(|gone| line.contains(gone));
+                    let may_fail = finished.code() < 126 && finished.stderr.lines().any(is_gone);
+                    // A container that was made and not started yet is one that does not run.
+                    let is_pruned = finished.stderr.contains("is marked for removal");
+                    assert!(finished.is_success() || may_fail || is_pruned, "{}", finished.describe());
+                }
+            });
+        }
+    });
+    shale.shale(&["container", "prune", "-f"]);
+    assert_eq!(shale.shale(&["gc"]), "Total reclaimed space: 0B\n");
+    shale.shale(&["fsck"]);
 }
