@@ -3,6 +3,7 @@
 pub mod filter;
 pub mod find;
 pub mod history;
+pub(crate) mod hold;
 pub mod inspect;
 pub mod list;
 pub mod platform;

@@ -130,19 +130,15 @@ impl Engine {
             false => PushError::NoSuchImage(repository.clone()),
         };
         let id = named_image(references.as_ref(), &reference).ok_or_else(absent)?;
-        let image = self.store.image(id)?.ok_or_else(absent)?;
+        // Whoever removes the image meanwhile takes its layers away only when they are sent.
+        let held =
+            self.blocking(move |engine| engine.hold_image::<PushError>(id)).await?.ok_or_else(absent)?;
+        let image = &held.image;
         ImageConfig::parse(&image.config)?;
-        // Whoever removes the image meanwhile takes its layers away only when they are sent. From a read-only disk nobody does.
-        let _held = match image.top().filter(|_| self.store.is_writable()) {
-            Some(top) => {
-                Some(self.blocking(move |engine| engine.store.hold_layer(top)).await?.ok_or_else(absent)?)
-            }
-            None => None,
-        };
         let mut denied = Vec::new();
         let (digest, size_bytes) = loop {
-            let layers = self.push_layers(client, repository, &image, &denied, progress);
-            let config = push_config(client, repository, &image, &denied);
+            let layers = self.push_layers(client, repository, image, &denied, progress);
+            let config = push_config(client, repository, image, &denied);
             // A refusal is told of a layer, as Docker does, although the config may meet it first.
             let (layers, config) = tokio::join!(layers, config);
             let (layers, config) = (layers?, config?);

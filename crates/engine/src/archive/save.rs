@@ -9,10 +9,11 @@ use std::io::{self, Write};
 use shale_oci::{ConfigError, Digest, ImageConfig, ImageId, Platform, Reference, ReferenceError};
 use shale_rootfs::{TarEntry, TarWriter};
 use shale_store::{
-    DiskError, HeldLayer, HoldError, Image, ImageError, Layer, References, ReferencesError, ResolveError,
+    DiskError, HoldError, Image, ImageError, Layer, References, ReferencesError, ResolveError,
 };
 
 use crate::Engine;
+use crate::images::hold::HeldImage;
 use crate::layer_tar::{LayerTarError, write_layer_tar};
 use documents::SavedImage;
 pub use measure::MeasureError;
@@ -92,7 +93,7 @@ pub struct Archive<'e> {
     blobs: BTreeMap<String, Blob>,
     documents: [(&'static str, Vec<u8>); 4],
     mtime_seconds: i64,
-    _held: Vec<HeldLayer>,
+    _held: Vec<HeldImage>,
 }
 
 enum Blob {
@@ -123,14 +124,12 @@ impl Engine {
         let mut saved = Vec::new();
         let mut blobs = BTreeMap::new();
         for (id, references) in images {
-            let image = self.store.image(id)?.ok_or_else(|| SaveError::NoSuchImage(id.to_string()))?;
-            let config = ImageConfig::parse(&image.config)?;
+            let found = self.hold_image::<SaveError>(id)?;
+            let found = found.ok_or_else(|| SaveError::NoSuchImage(id.to_string()))?;
+            let config = ImageConfig::parse(&found.image.config)?;
             check_platform(id, &config, platform)?;
-            if let Some(top) = image.top().filter(|_| self.store.is_writable()) {
-                let missing = || ImageError::LayerMissing { id, chain: top };
-                held.push(self.store.hold_layer(top)?.ok_or_else(missing)?);
-            }
-            saved.push(self.plan_image(image, &config, references, &mut blobs)?);
+            saved.push(self.plan_image(found.image.clone(), &config, references, &mut blobs)?);
+            held.push(found);
         }
         let mtime_seconds = saved.iter().map(|image| image.created_seconds).max().unwrap_or_default();
         Ok(Archive {

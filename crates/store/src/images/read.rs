@@ -32,7 +32,13 @@ impl Store {
     /// # Errors
     /// [`ImageError`] when it is there but cannot be used; Docker then does not list it.
     pub fn image(&self, id: ImageId) -> Result<Option<Image>, ImageError> {
-        load(&self.layout, &mut Index::new(&self.layout), id, None)
+        match load(&self.layout, &mut Index::new(&self.layout), id, None) {
+            // An image that is being deleted loses its config before its layers.
+            Err(_) if durable::metadata(&self.layout.content(id)).is_ok_and(|there| there.is_none()) => {
+                Ok(None)
+            }
+            loaded => loaded,
+        }
     }
 
     /// Returns the config of the image `id`, byte for byte, also when its layers are not there; `None` when the store has
