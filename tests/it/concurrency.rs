@@ -92,15 +92,16 @@ fn eight_pulls_beside_rmi_gc_fsck_and_images_are_one_serial_run() {
 const LOOPS: Duration = Duration::from_secs(20);
 
 /// What a command may say when another one has taken the image away, or not made it yet.
-const GONE: [&str; 5] = [
+const GONE: [&str; 4] = [
     "No such image",
     "does not exist locally with the tag",
     "tag does not exist",
     "reference does not exist",
-    "No such container",
 ];
 
 /// Only that an image is not there may stop a command; nothing is half there, and nothing is left.
+///
+/// `container prune` is not among them: as with docker it takes containers between their making and their start.
 #[test]
 fn every_command_goes_beside_every_other() {
     let scratch = Scratch::new("all");
@@ -119,7 +120,7 @@ fn every_command_goes_beside_every_other() {
     fs::create_dir(&context).expect("the scratch directory is ours");
     let dockerfile = format!("FROM {busybox}\nRUN echo > /made\nCOPY Dockerfile /\n");
     fs::write(Path::new(&context).join("Dockerfile"), dockerfile).expect("the disk takes it");
-    let loops: [&[&str]; 24] = [
+    let loops: [&[&str]; 23] = [
         &["pull", &whiteouts],
         &["pull", &names],
         &["pull", &zstd],
@@ -127,7 +128,6 @@ fn every_command_goes_beside_every_other() {
         &["rmi", "-f", &names],
         &["rmi", "-f", &zstd],
         &["image", "prune", "-f"],
-        &["container", "prune", "-f"],
         &["gc"],
         &["fsck"],
         &["load", "-i", &archive],
@@ -153,9 +153,7 @@ fn every_command_goes_beside_every_other() {
                     let finished = shale.run(words);
                     let is_gone = |line: &str| GONE.iter().any(|gone| line.contains(gone));
                     let may_fail = finished.code() < 126 && finished.stderr.lines().any(is_gone);
-                    // A container that was made and not started yet is one that does not run.
-                    let is_pruned = finished.stderr.contains("is marked for removal");
-                    assert!(finished.is_success() || may_fail || is_pruned, "{}", finished.describe());
+                    assert!(finished.is_success() || may_fail, "{}", finished.describe());
                 }
             });
         }
