@@ -113,8 +113,10 @@ fn abilities() -> Value {
 fn host(root: &Path, options: &ClientOptions) -> Value {
     let host = rustix::system::uname();
     let text = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
-    let proxy =
-        |name: &str| std::env::var(name).or_else(|_| std::env::var(name.to_lowercase())).unwrap_or_default();
+    let proxy = |name: &str| {
+        let found = std::env::var(name).or_else(|_| std::env::var(name.to_lowercase()));
+        without_credentials(&found.unwrap_or_default())
+    };
     json!({
         "Debug": false,
         "NFd": open_files(),
@@ -169,6 +171,16 @@ fn program(identity: &Identity, experiments: Experiments) -> Value {
     })
 }
 
+/// Hides the name and the password of a proxy, as dockerd does: whoever may ask for `info` need not know them.
+fn without_credentials(proxy: &str) -> String {
+    let Some((scheme, rest)) = proxy.split_once("://") else { return proxy.to_owned() };
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    match authority.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://xxxxx:xxxxx@{host}{path}"),
+        None => proxy.to_owned(),
+    }
+}
+
 fn kernel() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
 }
@@ -209,4 +221,23 @@ fn registry_config(options: &ClientOptions) -> Value {
         "IndexConfigs": hosts,
         "Mirrors": mirrors,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_s_password_is_not_told() {
+        // As dockerd 20.10 shows them.
+        for (proxy, expected) in [
+            ("http://me:secret@proxy:3128/", "http://xxxxx:xxxxx@proxy:3128/"),
+            ("http://me@proxy:3128", "http://xxxxx:xxxxx@proxy:3128"),
+            ("http://proxy:3128/@", "http://proxy:3128/@"),
+            ("localhost,127.0.0.1", "localhost,127.0.0.1"),
+            ("", ""),
+        ] {
+            assert_eq!(without_credentials(proxy), expected);
+        }
+    }
 }
